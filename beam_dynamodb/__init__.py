@@ -1,0 +1,36 @@
+"""Writes data into Amazon DynamoDB from Apache Beam pipelines."""
+
+from __future__ import annotations
+
+from beam_dynamodb.errors import (
+    CredentialsError,
+    DynamoDBSinkError,
+    OptionError,
+    RowError,
+    ServiceError,
+    SourceNotSupportedError,
+    WriteError,
+)
+from beam_dynamodb.options import SinkOptions
+from beam_dynamodb.requests import Delete, Put
+from beam_dynamodb.results import FailedRecord, WriteResult
+from beam_dynamodb.transform import ReadFromDynamoDB, WriteToDynamoDB
+from beam_dynamodb.version import __version__
+
+__all__ = [
+    "CredentialsError",
+    "Delete",
+    "DynamoDBSinkError",
+    "FailedRecord",
+    "OptionError",
+    "Put",
+    "ReadFromDynamoDB",
+    "RowError",
+    "ServiceError",
+    "SinkOptions",
+    "SourceNotSupportedError",
+    "WriteError",
+    "WriteResult",
+    "WriteToDynamoDB",
+    "__version__",
+]

@@ -1,0 +1,190 @@
+"""One table's requests on their way: which wait, which fly, and which may go next. Pure.
+
+A lane keeps the promise of order: no two requests of one fence are in flight at the same time,
+and a newer one takes the place of an older one that still waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from itertools import count
+
+from beam_dynamodb.batches import cut_size
+from beam_dynamodb.errors import ServiceError
+from beam_dynamodb.requests import Request
+
+__all__ = ["Entry", "Flight", "Lane"]
+
+
+class Entry:
+    """A request in a lane, and what has happened to it.
+
+    Attributes:
+        request: The request; replaced when a newer one of its fence supersedes it.
+        attempts: How many calls have carried it.
+        error: Why the last of them failed, or None.
+    """
+
+    __slots__ = ("attempts", "error", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.attempts = 0
+        self.error: ServiceError | None = None
+
+
+class Flight:
+    """A batch that was sent and is not answered yet.
+
+    Attributes:
+        lane: The lane it came from.
+        entries: What it carries, in the order of the call.
+        alone: Whether it is part of a batch that was taken apart.
+    """
+
+    __slots__ = ("alone", "entries", "lane")
+
+    def __init__(self, lane: Lane, entries: list[Entry], *, alone: bool) -> None:
+        self.lane = lane
+        self.entries = entries
+        self.alone = alone
+
+
+class Lane:
+    """The requests for one table between `accept` and their end."""
+
+    def __init__(self, table: str, max_batch: int) -> None:
+        """Makes an empty lane whose batches have at most `max_batch` requests."""
+        self.table = table
+        self._max_batch = max_batch
+        self._ready: deque[Entry] = deque()
+        self._waiting: dict[str, Entry] = {}
+        self._flying: set[str] = set()
+        self._parts: deque[list[Entry]] = deque()
+        self._part_is_flying = False
+        self._later: list[tuple[float, int, list[Entry]]] = []
+        self._ticket = count()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Lane {self.table} [{len(self._ready)} ready | {len(self._flying)} flying | "
+            f"{sum(len(each) for _, _, each in self._later)} later]>"
+        )
+
+    # --- what comes in -------------------------------------------------------------------
+
+    def accept(self, request: Request) -> Request | None:
+        """Takes a request in; returns the older one that it supersedes, if there is one."""
+        fence = request.fence
+        if fence is None:
+            self._ready.append(Entry(request))
+            return None
+        older = self._waiting.get(fence)
+        if older is not None:
+            superseded, older.request = older.request, request
+            return superseded
+        entry = Entry(request)
+        self._waiting[fence] = entry
+        if fence not in self._flying:
+            self._ready.append(entry)
+        return None
+
+    # --- what goes out -------------------------------------------------------------------
+
+    def next_flight(self, *, full: bool) -> Flight | None:
+        """Takes the next batch off the lane; None if there is none that may go now.
+
+        Args:
+            full: Whether only a batch of the maximal size may go.
+        """
+        if self._parts and not self._part_is_flying:
+            self._part_is_flying = True
+            return self._take_off(self._parts.popleft(), alone=True)
+        ready = self._ready
+        if not ready or (full and len(ready) < self._max_batch):
+            return None
+        size = cut_size((each.request.body for each in ready), self._max_batch)
+        return self._take_off([ready.popleft() for _ in range(size)], alone=False)
+
+    def wake(self, now: float) -> None:
+        """Makes those ready whose time to wait is over, before what is ready already."""
+        while self._later and self._later[0][0] <= now:
+            self._ready.extendleft(reversed(heapq.heappop(self._later)[2]))
+
+    @property
+    def next_wake(self) -> float | None:
+        """When the next request that waits may be sent again."""
+        return self._later[0][0] if self._later else None
+
+    def _take_off(self, entries: list[Entry], *, alone: bool) -> Flight:
+        for entry in entries:
+            entry.attempts += 1
+            fence = entry.request.fence
+            if fence is not None:
+                del self._waiting[fence]
+                self._flying.add(fence)
+        return Flight(self, entries, alone=alone)
+
+    # --- what comes back -----------------------------------------------------------------
+
+    def landed(self, flight: Flight, again: Iterable[Entry]) -> tuple[list[Entry], list[Request]]:
+        """Ends a flight: its fences open, and newer requests that waited for them are ready.
+
+        Args:
+            flight: The flight.
+            again: Those of its entries that were not written and should be tried again.
+
+        Returns:
+            Those of `again` that still are the newest of their fence, and the requests of those
+            that are superseded by a newer one.
+        """
+        if flight.alone:
+            self._part_is_flying = False
+        left = set(map(id, again))
+        still: list[Entry] = []
+        superseded: list[Request] = []
+        for entry in flight.entries:
+            fence = entry.request.fence
+            newer = None
+            if fence is not None:
+                self._flying.discard(fence)
+                newer = self._waiting.get(fence)
+            if newer is not None:
+                if id(entry) in left:
+                    superseded.append(entry.request)
+                    entry.request = newer.request
+                    self._waiting[str(fence)] = entry
+                    still.append(entry)
+                else:
+                    self._ready.append(newer)
+            elif id(entry) in left:
+                if fence is not None:
+                    self._waiting[fence] = entry
+                still.append(entry)
+        return still, superseded
+
+    def later(self, entries: list[Entry], when: float) -> None:
+        """Puts entries that `landed` gave back off until a moment."""
+        if entries:
+            heapq.heappush(self._later, (when, next(self._ticket), entries))
+
+    def apart(self, entries: list[Entry]) -> None:
+        """Puts the entries of a refused batch back as two halves, to find the culprit.
+
+        The halves go one after the other: where the table's key is unknown, both may hold
+        requests of one key.
+        """
+        middle = (len(entries) + 1) // 2
+        self._parts.extendleft(part for part in (entries[middle:], entries[:middle]) if part)
+
+    def drain(self) -> list[Entry]:
+        """Takes out everything that is not in flight."""
+        entries = [*self._ready, *(each for part in self._parts for each in part)]
+        entries += [each for _, _, group in sorted(self._later) for each in group]
+        seen = set(map(id, entries))
+        entries += [each for each in self._waiting.values() if id(each) not in seen]
+        for store in (self._ready, self._parts, self._later, self._waiting):
+            store.clear()
+        return entries

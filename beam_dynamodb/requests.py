@@ -1,0 +1,382 @@
+"""Put and Delete, and how a row becomes one: its change kind, its key's identity, its wire form.
+
+Knows nothing of Beam, of time, or of how requests travel.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from beam_dynamodb.errors import RowError
+from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
+from beam_dynamodb.values import (
+    AttributeValue,
+    attribute_values,
+    canonical_number,
+    row_mapping,
+    stored_size,
+    wire,
+)
+
+__all__ = ["Delete", "Put", "Request", "RequestFactory", "key_text", "matching", "shard_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write this row: a put replaces the whole item of its key.
+
+    Attributes:
+        row: A dict, `beam.Row`, NamedTuple, dataclass or wire-form dict.
+    """
+
+    row: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the item of this key, if there is one.
+
+    Attributes:
+        key: The key attributes and nothing else, as any kind of row.
+    """
+
+    key: Any
+
+
+class Request(NamedTuple):
+    """One write of a batch, ready for the wire.
+
+    Attributes:
+        table: The table's name.
+        identity: Identifies the record for deduplication; None where no keys were given.
+        fence: Identifies the item in the table; None where the table's key is unknown. Two
+            requests of one fence are never on their way at the same time.
+        order: Which of two records of one identity is the later one; any comparable value.
+        body: The JSON of the WriteRequest: `{"PutRequest":…}` or `{"DeleteRequest":…}`.
+        origin: Whatever the caller wants to have back with the outcome; nothing here looks at it.
+    """
+
+    table: str
+    identity: str | None
+    fence: str | None
+    order: Any
+    body: bytes
+    origin: Any = None
+
+
+_PUTS = frozenset(["+I", "+U", "INSERT", "UPDATE_AFTER"])
+_DELETES = frozenset(["-D", "DELETE"])
+_IGNORED = frozenset(["-U", "UPDATE_BEFORE"])
+_KINDS = "+I, +U, -U, -D or INSERT, UPDATE_AFTER, UPDATE_BEFORE, DELETE"
+
+ChangeKind = str | Callable[[Any], str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFactory:
+    """Turns the rows for one table into requests.
+
+    Attributes:
+        table: The table's name.
+        table_key: The table's primary key, or None where nobody could tell it.
+        partitioned_by: The attributes that identify a record; empty for no deduplication.
+        order_by: The attribute that says which record is the later one; None for the timestamp.
+        change_kind: The field, or a callable, that gives a row's change kind; None for puts only.
+            A field that holds the change kind is not written.
+        ignore_nulls: Whether null attributes are left out.
+    """
+
+    table: str
+    table_key: TableKey | None = None
+    partitioned_by: tuple[str, ...] = ()
+    order_by: str | None = None
+    change_kind: ChangeKind = None
+    ignore_nulls: bool = False
+
+    def request(self, element: Any, timestamp: Any, origin: Any = None) -> Request | None:
+        """The request for one element, or None for an UPDATE_BEFORE, which nobody writes.
+
+        Args:
+            element: A row, `Put(row)` or `Delete(key)`.
+            timestamp: The element's event time; orders the records of one key.
+            origin: Given back with the request's outcome.
+
+        Raises:
+            RowError: The row has no place in the table. It names the attribute's path.
+        """
+        if type(element) is Put:
+            return self._put(element.row, timestamp, origin)
+        if type(element) is Delete:
+            return self._delete(element.key, timestamp, origin)
+        if self.change_kind is None:
+            return self._put(element, timestamp, origin)
+        return self._change(element, timestamp, origin)
+
+    def _change(self, row: Any, timestamp: Any, origin: Any) -> Request | None:
+        if callable(self.change_kind):
+            kind: Any = self.change_kind(row)
+        else:
+            fields = dict(row_mapping(row))
+            kind = _plain(fields.pop(str(self.change_kind), None))
+            row = fields
+        if kind in _PUTS:
+            return self._put(row, timestamp, origin)
+        if kind in _DELETES:
+            return self._delete_row(row, timestamp, origin)
+        if kind in _IGNORED:
+            return None
+        path = "" if callable(self.change_kind) else str(self.change_kind)
+        raise RowError(
+            f"{path or 'the row'}: the change kind must be {_KINDS}.",
+            code="InvalidChangeKind",
+            path=path,
+            table=self.table,
+        )
+
+    def _put(self, row: Any, timestamp: Any, origin: Any) -> Request:
+        item = attribute_values(row, ignore_nulls=self.ignore_nulls)
+        fence = self._fence(item)
+        body = wire(item)
+        if len(body) > ITEM_MAX_BYTES:  # stored bytes are fewer than wire bytes, always
+            self._check_size(item)
+        return Request(
+            self.table,
+            self._identity(item, fence),
+            fence,
+            timestamp if self.order_by is None else self._order(row),
+            b'{"PutRequest":{"Item":%b}}' % body,
+            origin,
+        )
+
+    def _delete_row(self, row: Any, timestamp: Any, origin: Any) -> Request:
+        names = self.table_key.names if self.table_key else self.partitioned_by
+        if not names:
+            raise RowError(
+                "the row is a delete, but nobody told the table's key: set primary_key, "
+                "or partitioned_by, or allow dynamodb:DescribeTable.",
+                code="MissingKey",
+                table=self.table,
+            )
+        fields = row_mapping(row)
+        wanted = dict.fromkeys((*names, *self.partitioned_by))
+        present = {name: fields[name] for name in wanted if name in fields}
+        return self._delete(present, timestamp, origin, names, row)
+
+    def _delete(
+        self, key: Any, timestamp: Any, origin: Any, names: Sequence[str] = (), row: Any = None
+    ) -> Request:
+        item = attribute_values(key)
+        fence = self._fence(item)
+        identity = self._identity(item, fence)
+        stored_key = {name: item[name] for name in names} if names else item
+        if self.table_key and not names and len(item) != len(self.table_key.names):
+            raise self._bad_key(
+                "", f"a Delete holds just the key attributes ({self.table_key})", item
+            )
+        order = timestamp if self.order_by is None else self._order(key if row is None else row)
+        body = b'{"DeleteRequest":{"Key":%b}}' % wire(stored_key)
+        return Request(self.table, identity, fence, order, body, origin)
+
+    def _identity(self, item: Mapping[str, AttributeValue], fence: str | None) -> str | None:
+        names = self.partitioned_by
+        if not names:
+            return None
+        if self.table_key is not None and names == self.table_key.names:
+            return fence
+        return "".join([self._part(item, name) for name in names])
+
+    def _fence(self, item: Mapping[str, AttributeValue]) -> str | None:
+        key = self.table_key
+        if key is None:
+            return "".join([self._part(item, name) for name in self.partitioned_by]) or None
+        parts = [self._part(item, name) for name in key.names]
+        for index, name in enumerate(key.names):
+            self._check_key_part(item, name, key, index)
+        return "".join(parts)
+
+    def _part(self, item: Mapping[str, AttributeValue], name: str) -> str:
+        """One attribute of an identity: its type, its length, its value as DynamoDB compares it.
+
+        DynamoDB takes the numbers 1, 1.0 and 1E0 as one key. The length before the value keeps
+        ("a", "bc") and ("ab", "c") apart.
+        """
+        value = item.get(name)
+        if value is None:
+            raise RowError(
+                f"{name}: the row has no such attribute, and it is part of the key.",
+                code="MissingKey",
+                path=name,
+                table=self.table,
+            )
+        [(tag, content)] = value.items()
+        if tag == "N":
+            content = canonical_number(content)
+        elif tag not in ("S", "B", "BOOL"):
+            raise self._bad_key(name, "a key must be a string, a number or bytes", item)
+        text = str(content)
+        return f"{tag}{len(text)}:{text}"
+
+    def _check_key_part(
+        self, item: Mapping[str, AttributeValue], name: str, key: TableKey, index: int
+    ) -> None:
+        [(tag, content)] = item[name].items()
+        if key.types is not None and tag != key.types[index]:
+            raise self._bad_key(
+                name,
+                f"the table's key has type {key.types[index]}, and this is of type {tag}",
+                item,
+            )
+        if tag == "BOOL":
+            raise self._bad_key(name, "a key must be a string, a number or bytes", item)
+        if not content:
+            raise self._bad_key(name, "a key must not be empty", item)
+        limit = key.max_bytes[index]
+        # Quick for the usual short key: a character has at most four bytes.
+        if tag != "N" and len(content) * 4 > limit and _bytes_of(tag, content) > limit:
+            raise self._bad_key(name, f"a key of this place has at most {limit} bytes", item)
+
+    def _order(self, row: Any) -> tuple[int, Any]:
+        name = str(self.order_by)
+        value = row_mapping(row).get(name)
+        rank = _rank(value)
+        if rank is None:
+            raise RowError(
+                f"{name}: order_by needs a number, a string, bytes or a time here.",
+                code="InvalidValue",
+                path=name,
+                table=self.table,
+            )
+        return rank
+
+    def _check_size(self, item: Mapping[str, AttributeValue]) -> None:
+        size = stored_size(item)
+        if size > ITEM_MAX_BYTES:
+            raise RowError(
+                f"the item of {self._key_text(item)} has {size} bytes; DynamoDB takes at most "
+                f"{ITEM_MAX_BYTES} (names and values). Split it, or leave attributes out.",
+                code="ItemTooLarge",
+                key=self._key_text(item),
+                table=self.table,
+            )
+
+    def _bad_key(self, name: str, rule: str, item: Mapping[str, AttributeValue]) -> RowError:
+        at = f"{name}: " if name else ""
+        return RowError(
+            f"{at}{rule}.",
+            code="InvalidKey",
+            path=name,
+            key=self._key_text(item),
+            table=self.table,
+        )
+
+    def _key_text(self, item: Mapping[str, AttributeValue]) -> str | None:
+        names = self.table_key.names if self.table_key else self.partitioned_by
+        return key_text(item, names)
+
+    def key_text(self, body: bytes) -> str | None:
+        """The key of a request's body as text, for messages; None where it is unknown."""
+        names = self.table_key.names if self.table_key else self.partitioned_by
+        return key_text(_item_of(body), names)
+
+
+def key_text(item: Mapping[str, AttributeValue], names: Sequence[str]) -> str | None:
+    """The key attributes of an item as text: `{user_id: 7, item_id: 12}`."""
+    shown = [f"{name}: {_short(next(iter(item[name].values())))}" for name in names if name in item]
+    return "{" + ", ".join(shown) + "}" if shown else None
+
+
+def shard_of(identity: str, shards: int) -> int:
+    """The shard of an identity: the same in every process, unlike Python's own hash."""
+    return zlib.crc32(identity.encode()) % shards
+
+
+def matching(bodies: Sequence[bytes], returned: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """The positions of the bodies that DynamoDB gave back as unprocessed.
+
+    DynamoDB may write a number or the order of a set in another way than it was sent, so both
+    sides are compared in one normal form. If anything given back can't be found, all positions
+    are returned: to write twice is harmless, to lose is not.
+    """
+    wanted = {_normal(each) for each in returned}
+    positions = tuple(
+        position for position, body in enumerate(bodies) if _normal(orjson.loads(body)) in wanted
+    )
+    return positions if len(positions) >= len(wanted) else tuple(range(len(bodies)))
+
+
+def _normal(value: Any) -> bytes:
+    return orjson.dumps(_normalised(value), option=orjson.OPT_SORT_KEYS)
+
+
+def _normalised(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_normalised(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        [(tag, content)] = value.items()
+        if tag == "N" and isinstance(content, str):
+            return {tag: canonical_number(content)}
+        if tag == "NS" and isinstance(content, list):
+            return {tag: sorted(canonical_number(each) for each in content)}
+        if tag in ("SS", "BS") and isinstance(content, list):
+            return {tag: sorted(content)}
+    return {name: _normalised(each) for name, each in value.items()}
+
+
+def _item_of(body: bytes) -> dict[str, AttributeValue]:
+    [content] = orjson.loads(body).values()
+    [item] = content.values()
+    return dict(item)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def _bytes_of(tag: str, content: str) -> int:
+    if tag == "B":
+        return len(content) // 4 * 3 - content.count("=", -2)
+    return len(content.encode())
+
+
+def _plain(value: Any) -> Any:
+    """A scalar out of its wire form, if it stands in it."""
+    if isinstance(value, dict) and len(value) == 1:
+        [(tag, content)] = value.items()
+        if tag == "N":
+            return decimal.Decimal(content)
+        if tag in ("S", "B"):
+            return content
+    return value
+
+
+_NUMBER, _TEXT, _BYTES, _TIME = range(4)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def _rank(value: Any) -> tuple[int, Any] | None:
+    """A value that compares with every other one, whatever their types; None if it can't."""
+    value = _plain(value)
+    if isinstance(value, datetime.datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+        return _TIME, (moment - _EPOCH) // datetime.timedelta(microseconds=1)
+    if isinstance(value, datetime.date):
+        return _TIME, (value.toordinal() - _EPOCH.toordinal()) * 86_400_000_000
+    if isinstance(value, str):
+        return _TEXT, value
+    if isinstance(value, (bytes, bytearray)):
+        return _BYTES, bytes(value)
+    if hasattr(value, "micros"):  # Beam's Timestamp
+        return _TIME, value.micros
+    if isinstance(value, (int, float, decimal.Decimal)) and value == value:
+        return _NUMBER, value
+    return None

@@ -1,0 +1,49 @@
+"""What comes out of a write: the written elements, and the failed ones with the reason."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from apache_beam.pvalue import PCollection
+
+__all__ = ["FailedRecord", "WriteResult"]
+
+
+class FailedRecord(NamedTuple):
+    """A record that was not written, in the shape of Beam's dead letters and more.
+
+    The first two fields are those of `with_exception_handling`: `(element, (type, repr,
+    [traceback lines]))`.
+
+    Attributes:
+        element: The input element.
+        error: The exception's type, its repr, its traceback's lines.
+        code: The error code, AWS's or one of `RowError`'s.
+        message: What is wrong, in words.
+        table: The table, where it is known.
+        key: The record's key as text, where it is known.
+        attempts: How many requests carried the record; 0 if it was refused before.
+        retriable: Whether the same write may succeed later.
+    """
+
+    element: Any
+    error: tuple[type, str, list[str]]
+    code: str
+    message: str
+    table: str | None
+    key: str | None
+    attempts: int
+    retriable: bool
+
+
+class WriteResult(NamedTuple):
+    """What `WriteToDynamoDB` returns.
+
+    Attributes:
+        written: The elements that DynamoDB acknowledged, with the windows and timestamps they
+            had. Fit for `beam.WaitOn`.
+        failed: `FailedRecord`s, likewise; None unless dead letters were asked for.
+    """
+
+    written: PCollection[Any]
+    failed: PCollection[FailedRecord] | None

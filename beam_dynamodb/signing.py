@@ -1,0 +1,118 @@
+"""AWS Signature Version 4 for the one shape of request this sink sends.
+
+Gives the same signature as botocore's signer at a fraction of its cost: the signing key of the
+day and all headers but date, body hash and signature are made once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["Identity", "Signer"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity:
+    """Whose signature: the credentials of one moment.
+
+    Attributes:
+        access_key: The access key ID.
+        secret_key: The secret access key.
+        token: The session token of temporary credentials, or None.
+    """
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+class Signer:
+    """Makes the heads (request line and headers) of signed POST requests.
+
+    For one endpoint, one operation and one identity. See *Signature Version 4 signing process*
+    in the AWS General Reference.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        path: str,
+        request_target: str,
+        region: str,
+        target: str,
+        identity: Identity,
+        headers: dict[str, str],
+    ) -> None:
+        """Prepares all that does not change from request to request.
+
+        Args:
+            host: The Host header, with the port where it is not the scheme's own.
+            path: The path of the URL, `/` for AWS's own endpoints; it is what gets signed.
+            request_target: What stands in the request line: the path, or the whole URL where a
+                proxy forwards plain HTTP.
+            region: The region the signature is for.
+            target: The X-Amz-Target header, as in `DynamoDB_20120810.BatchWriteItem`.
+            identity: Whose signature.
+            headers: Further headers, sent but not signed, as the user agent.
+        """
+        self.identity = identity
+        self._region = region
+        signed = {
+            "content-type": "application/x-amz-json-1.0",
+            "host": host,
+            "x-amz-date": "\n",
+            "x-amz-target": target,
+        }
+        if identity.token is not None:
+            signed["x-amz-security-token"] = identity.token
+        names = sorted(signed)
+        self._signed_names = ";".join(names)
+        canonical = "".join(f"{name}:{signed[name]}\n" for name in names)
+        before, after = canonical.split("x-amz-date:\n\n", 1)
+        self._before_date = f"POST\n{path}\n\n{before}x-amz-date:"
+        self._after_date = f"\n{after}\n{self._signed_names}\n"
+        fixed = {
+            "Host": host,
+            "Content-Type": signed["content-type"],
+            "X-Amz-Target": target,
+            **({"X-Amz-Security-Token": identity.token} if identity.token is not None else {}),
+            **headers,
+        }
+        self._head = f"POST {request_target} HTTP/1.1\r\n" + "".join(
+            f"{name}: {value}\r\n" for name, value in fixed.items()
+        )
+        self._day = ""
+        self._scope = ""
+        self._day_key = hmac.new(b"", digestmod=hashlib.sha256)
+
+    def head(self, body: bytes, now: datetime) -> bytes:
+        """The head of a request with this body, signed for this moment (UTC)."""
+        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        if stamp[:8] != self._day:
+            self._begin_day(stamp[:8])
+        canonical = f"{self._before_date}{stamp}{self._after_date}{_sha256(body)}"
+        to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{self._scope}\n{_sha256(canonical.encode())}"
+        signature = self._day_key.copy()
+        signature.update(to_sign.encode())
+        return (
+            f"{self._head}X-Amz-Date: {stamp}\r\n"
+            f"Authorization: AWS4-HMAC-SHA256 Credential={self.identity.access_key}/{self._scope}, "
+            f"SignedHeaders={self._signed_names}, Signature={signature.hexdigest()}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode("latin-1")
+
+    def _begin_day(self, day: str) -> None:
+        self._day = day
+        self._scope = f"{day}/{self._region}/dynamodb/aws4_request"
+        key = b"AWS4" + self.identity.secret_key.encode()
+        for part in (day, self._region, "dynamodb", "aws4_request"):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        self._day_key = hmac.new(key, digestmod=hashlib.sha256)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

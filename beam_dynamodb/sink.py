@@ -1,0 +1,171 @@
+"""What was asked of one sink, and what all its steps in one worker process share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.value_provider import ValueProvider
+from apache_beam.utils.shared import Shared
+
+from beam_dynamodb.client import DynamoDB
+from beam_dynamodb.errors import OptionError, RowError
+from beam_dynamodb.options import SinkOptions
+from beam_dynamodb.requests import ChangeKind, RequestFactory
+from beam_dynamodb.table import TableKey, is_table_name
+from beam_dynamodb.version import __version__
+from beam_dynamodb.writer import Gate, Writer, WriterLimits
+
+__all__ = ["KEYWORDS", "ErrorHandling", "Settings", "Sink", "attribute_names", "parse_known"]
+
+_logger = logging.getLogger(__name__)
+
+_USER_AGENT = f"apache-beam/{beam.version.__version__} beam-dynamodb/{__version__}"
+
+KEYWORDS = frozenset(each.keyword for each in SinkOptions.declared()) - {"table_name"}
+"""The options that are keyword arguments of `WriteToDynamoDB`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorHandling:
+    """What `with_exception_handling` was asked for."""
+
+    exc_class: type[BaseException] | tuple[type[BaseException], ...] = Exception
+    threshold: float = 1.0
+    threshold_windowing: Any = None
+    error_handler: Any = None
+    on_failure_callback: Callable[[Exception, Any], None] | None = None
+
+
+def parse_known(given: Mapping[str, Any], may_miss: Iterable[str] = ()) -> SinkOptions:
+    """The options that are known when the pipeline is built; the others are checked later."""
+    known = {key: each for key, each in given.items() if not isinstance(each, ValueProvider)}
+    return SinkOptions.parse(known, may_miss=[*may_miss, *(given.keys() - known.keys())])
+
+
+def attribute_names(option: str, names: Sequence[str]) -> tuple[str, ...]:
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not all(isinstance(each, str) and each for each in names):
+        raise OptionError(f"'{option}' must be names of attributes.", option=option)
+    if len(set(names)) != len(names):
+        raise OptionError(
+            f"'{option}' names an attribute twice: {', '.join(names)}.", option=option
+        )
+    return names
+
+
+@dataclass(frozen=True, repr=False)
+class Settings:
+    """What was asked of one sink; travels to the workers."""
+
+    table: str | ValueProvider | Callable[[Any], str]
+    given: Mapping[str, Any]
+    partitioned_by: tuple[str, ...]
+    primary_key: tuple[str, ...]
+    order_by: str | None
+    change_kind: ChangeKind
+    shared: Shared
+
+    def check(self) -> None:
+        """Refuses at construction what can be refused then."""
+        may_miss = ("table-name",) if callable(self.table) else ()
+        parse_known(self.given, may_miss)
+        if len(self.primary_key) > 2:
+            raise OptionError(
+                f"'primary_key' has at most two attributes, the partition key and the sort key, "
+                f"not {len(self.primary_key)}.",
+                option="primary_key",
+            )
+        if self.order_by is not None and not self.partitioned_by:
+            raise OptionError(
+                "'order_by' says which record of a key is the latest, so it needs "
+                "'partitioned_by', the key.",
+                option="order_by",
+            )
+
+    def sink(self) -> Sink:
+        """The sink of this process, made by whichever step needs it first."""
+        sink: Sink = self.shared.acquire(lambda: Sink(self))
+        return sink
+
+    def options(self) -> SinkOptions:
+        """All options; on a worker every value is known."""
+        return SinkOptions.parse(
+            {
+                key: each.get() if isinstance(each, ValueProvider) else each
+                for key, each in self.given.items()
+            },
+            may_miss=("table-name",),
+        )
+
+
+class Sink:
+    """One sink in one worker process: what all its steps and bundles share. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.options = settings.options()
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._service: DynamoDB | None = None
+        self._factories: dict[str, RequestFactory] = {}
+        self._limits = WriterLimits(
+            batch_size=self.options.sink_batch_max_size,
+            retry_timeout=0.0
+            if self.options.sink_fail_on_error
+            else self.options.sink_retry_timeout / 1000,
+            in_flight=Gate(self.options.sink_requests_max_inflight),
+            buffered=Gate(self.options.sink_requests_max_buffered),
+        )
+
+    @property
+    def service(self) -> DynamoDB:
+        """DynamoDB, reached when it is first needed."""
+        with self._lock:
+            if self._service is None:
+                self._service = DynamoDB(self.options, user_agent=_USER_AGENT)
+            return self._service
+
+    def writer(self) -> Writer:
+        """A new writer, for one thread."""
+        return Writer(self.service.channel(), self._limits)
+
+    def factory(self, table: str) -> RequestFactory:
+        """What makes requests for a table."""
+        with self._lock:
+            if table not in self._factories:
+                self._factories[table] = self._new_factory(table)
+            return self._factories[table]
+
+    def _new_factory(self, table: str) -> RequestFactory:
+        settings = self._settings
+        if not is_table_name(table):
+            raise RowError(
+                f"'{table[:255]}' can't be the name of a table.", code="InvalidTable", table=table
+            )
+        told = TableKey(settings.primary_key) if settings.primary_key else None
+        key = told or self.service.table_key(table)
+        if key is not None and settings.partitioned_by:
+            _warn_of_other_key(table, key, settings.partitioned_by)
+        return RequestFactory(
+            table=table,
+            table_key=key,
+            partitioned_by=settings.partitioned_by,
+            order_by=settings.order_by,
+            change_kind=settings.change_kind,
+            ignore_nulls=self.options.sink_ignore_nulls,
+        )
+
+
+def _warn_of_other_key(table: str, key: TableKey, partitioned_by: tuple[str, ...]) -> None:
+    if not set(key.names) <= set(partitioned_by):
+        _logger.warning(
+            "partitioned_by (%s) does not cover the key of table '%s' (%s): of items that differ "
+            "only in the rest of the key, just the latest in a batch is written.",
+            ", ".join(partitioned_by),
+            table,
+            key,
+        )

@@ -1,0 +1,298 @@
+"""`WriteToDynamoDB`: the face that Beam sees, and how its steps fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.value_provider import ValueProvider
+from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.transforms.combiners import CountCombineFn
+from apache_beam.transforms.display import DisplayDataItem
+from apache_beam.typehints import KV
+from apache_beam.utils.shared import Shared
+
+from beam_dynamodb.errors import SourceNotSupportedError, WriteError
+from beam_dynamodb.options import keyword_of
+from beam_dynamodb.requests import ChangeKind
+from beam_dynamodb.results import FailedRecord, WriteResult
+from beam_dynamodb.sink import KEYWORDS, ErrorHandling, Settings, attribute_names, parse_known
+from beam_dynamodb.steps import (
+    FAILED,
+    KeepLatest,
+    KeepLatestUntilTimeout,
+    ToRequest,
+    WriteBundle,
+)
+
+__all__ = ["ReadFromDynamoDB", "WriteToDynamoDB"]
+
+
+class WriteToDynamoDB(beam.PTransform):
+    """Writes rows to DynamoDB, at least once, the latest record of a key last.
+
+    Elements are rows (dict, `beam.Row`, NamedTuple, dataclass, or an item in wire form), each a
+    put of the whole item, or `Put(row)` and `Delete(key)`.
+
+        rows ── ToRequest ── KeepLatest ── WriteBundle ── written
+                    │         (stateful,        │
+                    │     only with keys)       │
+                    └───────── failed ──────────┘
+
+    The keyword arguments are the options of Flink's DynamoDB SQL connector, `sink.batch.max-size`
+    being `sink_batch_max_size`; `SinkOptions` declares them. Without a handler for failures
+    (`with_error_handler`, `with_exception_handling`) a record that can't be written fails the
+    pipeline.
+    """
+
+    def __init__(
+        self,
+        table: str | ValueProvider | Callable[[Any], str],
+        *,
+        partitioned_by: Sequence[str] = (),
+        primary_key: Sequence[str] = (),
+        order_by: str | None = None,
+        change_kind: ChangeKind = None,
+        connector: str = "dynamodb",
+        aws_region: str | ValueProvider | None = None,
+        aws_endpoint: str | ValueProvider | None = None,
+        aws_trust_all_certificates: bool | str | ValueProvider | None = None,
+        aws_credentials_provider: str | ValueProvider | None = None,
+        aws_credentials_basic_accesskeyid: str | ValueProvider | None = None,
+        aws_credentials_basic_secretkey: str | ValueProvider | None = None,
+        aws_credentials_profile_path: str | ValueProvider | None = None,
+        aws_credentials_profile_name: str | ValueProvider | None = None,
+        aws_credentials_role_arn: str | ValueProvider | None = None,
+        aws_credentials_role_session_name: str | ValueProvider | None = None,
+        aws_credentials_role_external_id: str | ValueProvider | None = None,
+        aws_credentials_role_provider: str | ValueProvider | None = None,
+        aws_credentials_role_sts_endpoint: str | ValueProvider | None = None,
+        aws_credentials_web_identity_token_file: str | ValueProvider | None = None,
+        sink_batch_max_size: int | str | ValueProvider | None = None,
+        sink_requests_max_inflight: int | str | ValueProvider | None = None,
+        sink_requests_max_buffered: int | str | ValueProvider | None = None,
+        sink_flush_buffer_timeout: int | str | ValueProvider | None = None,
+        sink_fail_on_error: bool | str | ValueProvider | None = None,
+        sink_retry_timeout: int | str | ValueProvider | None = None,
+        sink_ignore_nulls: bool | str | ValueProvider | None = None,
+        sink_http_client_max_concurrency: int | str | ValueProvider | None = None,
+        sink_http_client_read_timeout: int | str | ValueProvider | None = None,
+        **nested: Any,
+    ) -> None:
+        """Checks the options; touches neither network nor credentials.
+
+        Args:
+            table: The table's name or ARN, or a callable that gives an element's.
+            partitioned_by: The attributes that identify a record. Of the records of one identity
+                in a batch only the latest is written (the connector's PARTITIONED BY). Best the
+                table's primary key.
+            primary_key: The table's key attributes, the partition key first; found out with
+                DescribeTable if not given, where that is allowed.
+            order_by: The attribute whose greatest value is the latest record of a batch; the
+                event timestamp if not given.
+            change_kind: The field, or a callable, that tells +I, +U, -U or -D (or INSERT,
+                UPDATE_AFTER, UPDATE_BEFORE, DELETE). A field is not written itself.
+            connector: 'dynamodb'.
+            aws_region: See `SinkOptions`, as for all that follow.
+            **nested: The options of nested roles, `aws_credentials_role_provider_…`.
+
+        Raises:
+            OptionError: An option is unknown, missing, not allowed, or contradicts another.
+        """
+        super().__init__()
+        given = {name: value for name, value in locals().items() if name in KEYWORDS} | nested
+        if not callable(table):
+            given["table-name"] = table
+        self._settings = Settings(
+            table=table,
+            given=given,
+            partitioned_by=attribute_names("partitioned_by", partitioned_by),
+            primary_key=attribute_names("primary_key", primary_key),
+            order_by=order_by,
+            change_kind=change_kind,
+            shared=Shared(),
+        )
+        self._settings.check()
+        self._handling: ErrorHandling | None = None
+
+    @classmethod
+    def from_options(
+        cls,
+        options: Mapping[str, Any],
+        *,
+        partitioned_by: Sequence[str] = (),
+        primary_key: Sequence[str] = (),
+        order_by: str | None = None,
+        change_kind: ChangeKind = None,
+    ) -> WriteToDynamoDB:
+        """A sink from the documented keys, verbatim, as in a DDL's WITH clause.
+
+        Args:
+            options: For example `{"connector": "dynamodb", "table-name": "user_behavior",
+                "aws.region": "us-east-2"}`, with values as text or as Python values.
+            partitioned_by: As for the constructor.
+            primary_key: As for the constructor.
+            order_by: As for the constructor.
+            change_kind: As for the constructor.
+
+        Raises:
+            OptionError: As for the constructor; it names the key as it was written.
+        """
+        parse_known(options)
+        keywords = {keyword_of(key): value for key, value in options.items()}
+        return cls(
+            keywords.pop("table_name"),
+            partitioned_by=partitioned_by,
+            primary_key=primary_key,
+            order_by=order_by,
+            change_kind=change_kind,
+            **keywords,
+        )
+
+    def with_exception_handling(
+        self,
+        *,
+        exc_class: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+        threshold: float = 1.0,
+        threshold_windowing: Any = None,
+        error_handler: Any = None,
+        on_failure_callback: Callable[[Exception, Any], None] | None = None,
+    ) -> WriteToDynamoDB:
+        """Asks for dead letters: records that can't be written go to the result's `failed`.
+
+        The keywords are those of `ParDo.with_exception_handling`. What no record is to blame for
+        (credentials, permissions, a missing table) fails the pipeline as ever.
+
+        Args:
+            exc_class: Only failures of this type (`RowError`, `WriteError`) become dead letters.
+            threshold: The share of failing records above which the pipeline fails.
+            threshold_windowing: The windowing in which that share is judged.
+            error_handler: A Beam `ErrorHandler` that gets the dead letters.
+            on_failure_callback: Called with the exception and the element on the worker.
+
+        Returns:
+            This transform.
+        """
+        self._handling = ErrorHandling(
+            exc_class, threshold, threshold_windowing, error_handler, on_failure_callback
+        )
+        return self
+
+    def with_error_handler(self, error_handler: Any, **exception_handling: Any) -> WriteToDynamoDB:
+        """Sends dead letters to a Beam `ErrorHandler`; None asks for none.
+
+        Args:
+            error_handler: The handler, or None.
+            **exception_handling: As for `with_exception_handling`.
+
+        Returns:
+            This transform.
+        """
+        if error_handler is None:
+            return self
+        return self.with_exception_handling(error_handler=error_handler, **exception_handling)
+
+    def expand(self, rows: PCollection[Any]) -> WriteResult:
+        """Builds the steps; see the class."""
+        settings = self._settings
+        requests, refused = rows | "ToRequest" >> beam.ParDo(
+            ToRequest(settings, self._handling)
+        ).with_outputs(FAILED, main="requests")
+        if settings.partitioned_by:
+            requests.element_type = KV[int, bytes]
+            keep_latest_fn = KeepLatest if rows.is_bounded else KeepLatestUntilTimeout
+            requests = requests | "KeepLatest" >> beam.ParDo(keep_latest_fn(settings))
+        written, failed = requests | "WriteBundle" >> beam.ParDo(
+            WriteBundle(settings, self._handling)
+        ).with_outputs(FAILED, main="written")
+        written.element_type = rows.element_type
+        return WriteResult(written, self._dead_letters(rows, refused, failed))
+
+    def _dead_letters(
+        self, rows: PCollection[Any], *failed: PCollection[Any]
+    ) -> PCollection[FailedRecord] | None:
+        handling = self._handling
+        if handling is None:
+            return None
+        letters = failed | "Failed" >> beam.Flatten()
+        letters.element_type = FailedRecord
+        if handling.threshold < 1.0:
+            _ = (rows, letters) | "Threshold" >> _Threshold(handling)
+        if handling.error_handler is not None:
+            handling.error_handler.add_error_pcollection(letters)
+        return letters
+
+    def display_data(self) -> dict[str, Any]:
+        """What a runner's job page may show; never credentials."""
+        given = {
+            keyword_of(key): value
+            for key, value in self._settings.given.items()
+            if value is not None and not keyword_of(key).startswith("aws_credentials")
+        }
+        if callable(self._settings.table):
+            given["table_name"] = "a callable"
+        keys = {
+            "partitioned_by": ", ".join(self._settings.partitioned_by) or None,
+            "primary_key": ", ".join(self._settings.primary_key) or None,
+            "order_by": self._settings.order_by,
+        }
+        return {
+            name: DisplayDataItem(str(value), label=name)
+            for name, value in {**given, **keys}.items()
+            if value is not None
+        }
+
+
+class ReadFromDynamoDB(beam.PTransform):
+    """There is none: the connector is write-only."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Always raises.
+
+        Raises:
+            SourceNotSupportedError: In the words of Flink's DynamoDB connector.
+        """
+        raise SourceNotSupportedError(
+            "Connector dynamodb can only be used as a sink. It cannot be used as a source."
+        )
+
+
+class _Threshold(beam.PTransform):
+    """Fails the pipeline when too large a share of the records failed."""
+
+    def __init__(self, handling: ErrorHandling) -> None:
+        super().__init__()
+        self._handling = handling
+
+    def expand(self, inputs: tuple[PCollection[Any], PCollection[Any]]) -> PCollection[Any]:
+        rows, letters = inputs
+        total = AsSingleton(
+            self._windowed(rows, "All")
+            | "CountAll" >> beam.CombineGlobally(CountCombineFn()).without_defaults(),
+            0,
+        )
+        return (
+            self._windowed(letters, "Failed")
+            | "CountFailed" >> beam.CombineGlobally(CountCombineFn()).without_defaults()
+            | "Check" >> beam.ParDo(_CheckThreshold(self._handling.threshold), total)
+        )
+
+    def _windowed(self, elements: PCollection[Any], name: str) -> PCollection[Any]:
+        windowing = self._handling.threshold_windowing
+        if windowing is None:
+            return elements
+        return elements | f"Window{name}" >> beam.WindowInto(windowing)
+
+
+class _CheckThreshold(beam.DoFn):
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+
+    def process(self, failed: int, total: int) -> None:
+        if failed > total * self._threshold:
+            raise WriteError(
+                f"{failed} of {total} records failed, more than the threshold of "
+                f"{self._threshold:.2%} allows.",
+                code="TooManyFailures",
+            )

@@ -1,0 +1,350 @@
+"""Requests to outcomes: keeps batches in flight, retries what is left, gives up when it must.
+
+Everything happens in the caller's thread: `write` sends what is ready and looks for answers
+without waiting, `finish` waits for all of them. Knows neither Beam nor HTTP.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from beam_dynamodb.client import Answer, Channel
+from beam_dynamodb.errors import ServiceError
+from beam_dynamodb.lane import Entry, Flight, Lane
+from beam_dynamodb.requests import Request
+from beam_dynamodb.retry import Backoff, Pace, Verdict, judge
+
+__all__ = ["Failure", "Gate", "Tally", "Writer", "WriterLimits"]
+
+_UNPROCESSED = ServiceError(
+    "UnprocessedItems: DynamoDB had no capacity for the item", code="UnprocessedItems", status=200
+)
+_LONGEST_WAIT = 1.0
+"""Seconds; the longest single wait, so that a change elsewhere in the process is noticed."""
+
+
+class Gate:
+    """A number of places that all writers of a process share. Thread-safe."""
+
+    def __init__(self, places: int) -> None:
+        """Makes a gate with so many free places."""
+        self.places = places
+        self._free = places
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int) -> int:
+        """Takes up to so many places; returns how many were free."""
+        with self._lock:
+            taken = min(wanted, self._free)
+            self._free -= taken
+            return taken
+
+    def give(self, places: int) -> None:
+        """Gives places back."""
+        with self._lock:
+            self._free += places
+
+
+@dataclass(frozen=True, slots=True)
+class WriterLimits:
+    """What a writer may do; see the options of the same names.
+
+    Attributes:
+        batch_size: `sink.batch.max-size`.
+        retry_timeout: Seconds without progress until it gives up; 0 to retry nothing
+            (`sink.retry.timeout`, `sink.fail-on-error`).
+        in_flight: `sink.requests.max-inflight`, shared by the writers of a process.
+        buffered: `sink.requests.max-buffered`, shared by the writers of a process.
+    """
+
+    batch_size: int
+    retry_timeout: float
+    in_flight: Gate
+    buffered: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that was not written.
+
+    Attributes:
+        request: The request.
+        error: Why.
+        attempts: How many calls carried it.
+        retriable: Whether the same request may pass later.
+    """
+
+    request: Request
+    error: ServiceError
+    attempts: int
+    retriable: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a writer did since the tally was last taken.
+
+    Attributes:
+        written: Requests that DynamoDB acknowledged.
+        failures: Requests that failed for good.
+        superseded: Requests that a newer one of their key made needless.
+        retried: Requests that were sent once more.
+        throttled: Requests that DynamoDB throttled.
+        batch_sizes: Requests in each call.
+        latencies: Seconds that each call took.
+        wire_bytes: Bytes of the requests sent.
+        tables: The tables that calls were made for.
+        consumed: Capacity units, where they are counted.
+        throttled_seconds: Time spent waiting because of throttling.
+    """
+
+    written: list[Request] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    superseded: int = 0
+    retried: int = 0
+    throttled: int = 0
+    batch_sizes: list[int] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    wire_bytes: int = 0
+    tables: set[str] = field(default_factory=set)
+    consumed: float = 0.0
+    throttled_seconds: float = 0.0
+
+
+class Writer:
+    """Writes requests to DynamoDB: in batches, many at once, in order for each key.
+
+    Guarantees: every request accepted ends in exactly one of written, superseded, failed; no two
+    requests of one fence are on their way at once; after `finish` or `abandon` none is.
+    Not thread-safe. After it raised it must be closed.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        limits: WriterLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rnd: Callable[[], float] = random.random,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Makes a writer on a channel of its own."""
+        self._channel = channel
+        self._limits = limits
+        self._clock = clock
+        self._random = rnd
+        self._backoff = backoff or Backoff()
+        self._pace = Pace(limits.in_flight.places)
+        self._lanes: dict[str, Lane] = {}
+        self._held = 0
+        self._in_flight = 0
+        self._stuck_since: float | None = None
+        self._throttled_until = 0.0
+        self._fatal: ServiceError | None = None
+        self._tally = Tally()
+
+    @property
+    def held(self) -> int:
+        """Requests accepted whose outcome is not known yet."""
+        return self._held
+
+    def take_tally(self) -> Tally:
+        """What happened since the last call."""
+        tally, self._tally = self._tally, Tally()
+        return tally
+
+    def write(self, requests: Sequence[Request]) -> None:
+        """Accepts requests and sends full batches; waits only where a limit is reached.
+
+        Raises:
+            ServiceError: DynamoDB refuses everything (permissions, credentials, no such table).
+                Nothing is in flight any more then.
+        """
+        start = 0
+        while start < len(requests):
+            room = self._limits.buffered.take(len(requests) - start)
+            for request in requests[start : start + room]:
+                self._accept(request)
+            start += room
+            self._turn(0.0 if room else self._patience(), full=room > 0)
+
+    def finish(self) -> None:
+        """Sends all there is, waits for the answers, retries what is left.
+
+        Raises:
+            ServiceError: As `write`.
+        """
+        while self._held:
+            self._turn(self._patience(), full=False)
+
+    def abandon(self) -> None:
+        """Waits for the answers to what is in flight, and forgets everything else.
+
+        After it no write of this writer can land any more, save one whose answer never came.
+        """
+        while self._in_flight:
+            for answer in self._channel.poll(_LONGEST_WAIT):
+                self._end_flight(answer)
+        self._forget()
+
+    def close(self) -> None:
+        """Ends the connections at once, and gives back what is held of shared limits."""
+        self._channel.close()
+        self._limits.in_flight.give(self._in_flight)
+        self._in_flight = 0
+        self._forget()
+
+    # --- one turn ------------------------------------------------------------------------
+
+    def _turn(self, patience: float, *, full: bool) -> None:
+        """Sends what may go, then takes the answers that are there."""
+        now = self._clock()
+        sent = self._send(now, full=full)
+        wait = 0.0 if sent and self._in_flight < self._pace.limit else patience
+        for answer in self._channel.poll(wait):
+            self._land(answer)
+        if wait and self._throttled_until > now:
+            self._tally.throttled_seconds += self._clock() - now
+        if self._fatal is not None:
+            self.abandon()
+            raise self._fatal
+
+    def _patience(self) -> float:
+        """How long there is nothing to do but to wait for answers."""
+        wakes = [each.next_wake for each in self._lanes.values() if each.next_wake is not None]
+        if not wakes:
+            return _LONGEST_WAIT if self._in_flight else 0.01
+        return max(0.0, min(_LONGEST_WAIT, min(wakes) - self._clock()))
+
+    def _accept(self, request: Request) -> None:
+        self._held += 1
+        lane = self._lanes.get(request.table)
+        if lane is None:
+            lane = self._lanes[request.table] = Lane(request.table, self._limits.batch_size)
+        if lane.accept(request) is not None:
+            self._supersede(1)
+
+    def _send(self, now: float, *, full: bool) -> int:
+        sent = 0
+        for lane in self._lanes.values():
+            lane.wake(now)
+            while self._may_send():
+                flight = lane.next_flight(full=full)
+                if flight is None:
+                    self._limits.in_flight.give(1)
+                    break
+                self._launch(flight)
+                sent += 1
+        return sent
+
+    def _may_send(self) -> bool:
+        """Whether there is a place for one more call; takes it if so."""
+        return (
+            self._in_flight < self._pace.limit
+            and self._channel.has_room
+            and self._limits.in_flight.take(1) == 1
+        )
+
+    def _launch(self, flight: Flight) -> None:
+        bodies = [entry.request.body for entry in flight.entries]
+        self._in_flight += 1
+        self._channel.send(flight.lane.table, bodies, flight)
+        tally = self._tally
+        tally.batch_sizes.append(len(bodies))
+        tally.wire_bytes += sum(map(len, bodies))
+        tally.tables.add(flight.lane.table)
+        tally.retried += sum(entry.attempts > 1 for entry in flight.entries)
+
+    # --- what an answer means ------------------------------------------------------------
+
+    def _end_flight(self, answer: Answer) -> Flight:
+        flight = answer.tag
+        assert isinstance(flight, Flight)  # noqa: S101 - _launch is the only one to tag
+        self._in_flight -= 1
+        self._limits.in_flight.give(1)
+        self._tally.latencies.append(answer.seconds)
+        self._tally.consumed += answer.consumed
+        if answer.error is None:
+            self._written(flight, answer.unprocessed)
+        return flight
+
+    def _land(self, answer: Answer) -> None:
+        flight = self._end_flight(answer)
+        if answer.error is not None:
+            self._refused(flight, answer.error)
+        elif answer.unprocessed:
+            left = [flight.entries[position] for position in answer.unprocessed]
+            self._again(flight, left, _UNPROCESSED, Verdict.THROTTLED)
+        else:
+            self._pace.succeeded()
+            flight.lane.landed(flight, ())
+
+    def _written(self, flight: Flight, unprocessed: Sequence[int]) -> None:
+        entries = flight.entries
+        if unprocessed:
+            left = set(unprocessed)
+            entries = [each for position, each in enumerate(entries) if position not in left]
+        if entries:
+            self._tally.written += [entry.request for entry in entries]
+            self._release(len(entries))
+            self._stuck_since = None
+
+    def _refused(self, flight: Flight, error: ServiceError) -> None:
+        verdict = judge(error)
+        if verdict is Verdict.FATAL:
+            self._fatal = self._fatal or error
+        elif verdict is not Verdict.POISON:
+            self._again(flight, flight.entries, error, verdict)
+        elif len(flight.entries) > 1 and self._limits.retry_timeout:
+            still, superseded = flight.lane.landed(flight, flight.entries)
+            self._supersede(len(superseded))
+            flight.lane.apart(still)
+        else:
+            self._give_up(flight, flight.entries, error, retriable=False)
+
+    def _again(
+        self, flight: Flight, left: list[Entry], error: ServiceError, verdict: Verdict
+    ) -> None:
+        """Tries the entries again later, or gives them up if nothing has moved for too long."""
+        if verdict is Verdict.THROTTLED:
+            self._pace.throttled(self._in_flight)
+            self._tally.throttled += len(left)
+        now = self._clock()
+        if self._stuck_since is None:
+            self._stuck_since = now
+        if now - self._stuck_since >= self._limits.retry_timeout:
+            self._give_up(flight, left, error, retriable=True)
+            return
+        still, superseded = flight.lane.landed(flight, left)
+        self._supersede(len(superseded))
+        attempts = max((entry.attempts for entry in left), default=1)
+        delay = self._backoff.delay(attempts, verdict, self._random, error.retry_after)
+        for entry in still:
+            entry.error = error
+        flight.lane.later(still, now + delay)
+        if verdict is Verdict.THROTTLED:
+            self._throttled_until = max(self._throttled_until, now + delay)
+
+    def _give_up(
+        self, flight: Flight, entries: list[Entry], error: ServiceError, *, retriable: bool
+    ) -> None:
+        failures = [Failure(each.request, error, each.attempts, retriable) for each in entries]
+        flight.lane.landed(flight, ())
+        self._tally.failures += failures
+        self._release(len(failures))
+
+    def _supersede(self, requests: int) -> None:
+        self._tally.superseded += requests
+        self._release(requests)
+
+    def _release(self, requests: int) -> None:
+        self._held -= requests
+        self._limits.buffered.give(requests)
+
+    def _forget(self) -> None:
+        self._lanes.clear()
+        self._release(self._held)
