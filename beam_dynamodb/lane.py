@@ -1,7 +1,8 @@
 """One table's requests on their way: which wait, which fly, and which may go next. Pure.
 
 A lane keeps the promise of order: no two requests of one fence are in flight at the same time,
-and a newer one takes the place of an older one that still waits.
+a newer one takes the place of an older one that still waits, and where nobody knows what became
+of an older one, a newer one is held back until it must be settled.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from collections.abc import Iterable
 from itertools import count
 
 from beam_dynamodb.batches import cut_size
-from beam_dynamodb.errors import ServiceError
-from beam_dynamodb.requests import Request
+from beam_dynamodb.requests import Request, partition_of
 
 __all__ = ["Entry", "Flight", "Lane"]
 
@@ -24,15 +24,20 @@ class Entry:
     Attributes:
         request: The request; replaced when a newer one of its fence supersedes it.
         attempts: How many calls have carried it.
-        error: Why the last of them failed, or None.
+        strikes: How many calls of its fence have failed in a row.
     """
 
-    __slots__ = ("attempts", "error", "request")
+    __slots__ = ("attempts", "request", "strikes")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.attempts = 0
-        self.error: ServiceError | None = None
+        self.strikes = 0
+
+    def supersede(self, newer: Request) -> Request:
+        """Puts a newer request in the place of the present one, and returns that."""
+        older, self.request, self.attempts = self.request, newer, 0
+        return older
 
 
 class Flight:
@@ -41,14 +46,16 @@ class Flight:
     Attributes:
         lane: The lane it came from.
         entries: What it carries, in the order of the call.
+        sent: When it was sent.
         alone: Whether it is part of a batch that was taken apart.
     """
 
-    __slots__ = ("alone", "entries", "lane")
+    __slots__ = ("alone", "entries", "lane", "sent")
 
-    def __init__(self, lane: Lane, entries: list[Entry], *, alone: bool) -> None:
+    def __init__(self, lane: Lane, entries: list[Entry], sent: float, *, alone: bool) -> None:
         self.lane = lane
         self.entries = entries
+        self.sent = sent
         self.alone = alone
 
 
@@ -66,6 +73,9 @@ class Lane:
         self._part_is_flying = False
         self._later: list[tuple[float, int, list[Entry]]] = []
         self._ticket = count()
+        self._doubts: dict[str, tuple[Request, float]] = {}
+        self._hot: dict[str, float] = {}
+        self.settled_at = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -83,8 +93,7 @@ class Lane:
             return None
         older = self._waiting.get(fence)
         if older is not None:
-            superseded, older.request = older.request, request
-            return superseded
+            return older.supersede(request)
         entry = Entry(request)
         self._waiting[fence] = entry
         if fence not in self._flying:
@@ -93,20 +102,25 @@ class Lane:
 
     # --- what goes out -------------------------------------------------------------------
 
-    def next_flight(self, *, full: bool) -> Flight | None:
+    def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.
 
         Args:
+            now: The time.
             full: Whether only a batch of the maximal size may go.
         """
-        if self._parts and not self._part_is_flying:
-            self._part_is_flying = True
-            return self._take_off(self._parts.popleft(), alone=True)
+        while self._parts and not self._part_is_flying:
+            entries = self._may_go(self._parts.popleft(), now)
+            if entries:
+                self._part_is_flying = True
+                return self._take_off(entries, now, alone=True)
         ready = self._ready
-        if not ready or (full and len(ready) < self._max_batch):
-            return None
-        size = cut_size((each.request.body for each in ready), self._max_batch)
-        return self._take_off([ready.popleft() for _ in range(size)], alone=False)
+        while ready and not (full and len(ready) < self._max_batch):
+            size = cut_size((each.request.body for each in ready), self._max_batch)
+            entries = self._may_go([ready.popleft() for _ in range(size)], now)
+            if entries:
+                return self._take_off(entries, now, alone=False)
+        return None
 
     def wake(self, now: float) -> None:
         """Makes those ready whose time to wait is over, before what is ready already."""
@@ -118,14 +132,38 @@ class Lane:
         """When the next request that waits may be sent again."""
         return self._later[0][0] if self._later else None
 
-    def _take_off(self, entries: list[Entry], *, alone: bool) -> Flight:
+    def _may_go(self, entries: list[Entry], now: float) -> list[Entry]:
+        """Those of the entries that need not be held back; the others are put off."""
+        if not self._doubts and not self._hot:
+            return entries
+        going: list[Entry] = []
+        for entry in entries:
+            until = self._held_until(entry.request, now)
+            if until > now:
+                self.later([entry], until)
+            else:
+                going.append(entry)
+        return going
+
+    def _held_until(self, request: Request, now: float) -> float:
+        fence = request.fence
+        if fence is None:
+            return 0.0
+        doubtful, until = self._doubts.get(fence, (request, 0.0))
+        if doubtful is request:  # to repeat it is harmless
+            until = 0.0
+        elif until <= now:
+            del self._doubts[fence]
+        return max(until, self._hot.get(partition_of(fence), 0.0))
+
+    def _take_off(self, entries: list[Entry], now: float, *, alone: bool) -> Flight:
         for entry in entries:
             entry.attempts += 1
             fence = entry.request.fence
             if fence is not None:
                 del self._waiting[fence]
                 self._flying.add(fence)
-        return Flight(self, entries, alone=alone)
+        return Flight(self, entries, now, alone=alone)
 
     # --- what comes back -----------------------------------------------------------------
 
@@ -153,8 +191,7 @@ class Lane:
                 newer = self._waiting.get(fence)
             if newer is not None:
                 if id(entry) in left:
-                    superseded.append(entry.request)
-                    entry.request = newer.request
+                    superseded.append(entry.supersede(newer.request))
                     self._waiting[str(fence)] = entry
                     still.append(entry)
                 else:
@@ -179,12 +216,18 @@ class Lane:
         middle = (len(entries) + 1) // 2
         self._parts.extendleft(part for part in (entries[middle:], entries[:middle]) if part)
 
-    def drain(self) -> list[Entry]:
-        """Takes out everything that is not in flight."""
-        entries = [*self._ready, *(each for part in self._parts for each in part)]
-        entries += [each for _, _, group in sorted(self._later) for each in group]
-        seen = set(map(id, entries))
-        entries += [each for each in self._waiting.values() if id(each) not in seen]
-        for store in (self._ready, self._parts, self._later, self._waiting):
-            store.clear()
-        return entries
+    def doubt(self, flight: Flight, until: float) -> None:
+        """Notes that nobody knows whether a flight's requests were or will still be written.
+
+        Until then only the same requests may be sent again, no newer ones of their fences.
+        """
+        for entry in flight.entries:
+            if entry.request.fence is not None:
+                self._doubts[entry.request.fence] = (entry.request, until)
+        self.settled_at = max(self.settled_at, until)
+
+    def heat(self, partition: str, until: float) -> None:
+        """Holds all requests of one partition key back; its key range is throttled."""
+        self._hot = {key: each for key, each in self._hot.items() if each > until} | {
+            partition: until
+        }

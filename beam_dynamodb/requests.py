@@ -25,7 +25,7 @@ from beam_dynamodb.values import (
     wire,
 )
 
-__all__ = ["Delete", "Put", "Request", "RequestFactory", "key_text", "matching", "shard_of"]
+__all__ = ["Delete", "Put", "Request", "RequestFactory", "key_text", "matching", "partition_of", "shard_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +120,28 @@ class RequestFactory:
         return self._change(element, timestamp, origin)
 
     def _change(self, row: Any, timestamp: Any, origin: Any) -> Request | None:
-        if callable(self.change_kind):
-            kind: Any = self.change_kind(row)
-        else:
-            fields = dict(row_mapping(row))
-            kind = _plain(fields.pop(str(self.change_kind), None))
-            row = fields
+        kind, row = self._kind_of(row)
         if kind in _PUTS:
             return self._put(row, timestamp, origin)
         if kind in _DELETES:
             return self._delete_row(row, timestamp, origin)
         if kind in _IGNORED:
             return None
-        path = "" if callable(self.change_kind) else str(self.change_kind)
-        raise RowError(
-            f"{path or 'the row'}: the change kind must be {_KINDS}.",
-            code="InvalidChangeKind",
-            path=path,
-            table=self.table,
-        )
+        raise self._bad_kind(f"the change kind must be {_KINDS}.")
+
+    def _kind_of(self, row: Any) -> tuple[str, Any]:
+        """A row's change kind, and the row without the field that held it."""
+        if callable(self.change_kind):
+            try:
+                return str(self.change_kind(row)), row
+            except Exception as cause:
+                raise self._bad_kind(f"the callable raised {type(cause).__name__}.") from cause
+        fields = dict(row_mapping(row))
+        return str(_plain(fields.pop(str(self.change_kind), None))), fields
+
+    def _bad_kind(self, fault: str) -> RowError:
+        path = "change_kind" if callable(self.change_kind) else str(self.change_kind)
+        return RowError(f"{path}: {fault}", code="InvalidChangeKind", path=path, table=self.table)
 
     def _put(self, row: Any, timestamp: Any, origin: Any) -> Request:
         item = attribute_values(row, ignore_nulls=self.ignore_nulls)
@@ -292,6 +295,12 @@ def key_text(item: Mapping[str, AttributeValue], names: Sequence[str]) -> str | 
     return "{" + ", ".join(shown) + "}" if shown else None
 
 
+def partition_of(fence: str) -> str:
+    """The part of a fence that stands for the table's partition key."""
+    tag_and_length, _, text = fence.partition(":")
+    return f"{tag_and_length}:{text[: int(tag_and_length.lstrip('SNBOL'))]}"
+
+
 def shard_of(identity: str, shards: int) -> int:
     """The shard of an identity: the same in every process, unlike Python's own hash."""
     return zlib.crc32(identity.encode()) % shards
@@ -377,6 +386,6 @@ def _rank(value: Any) -> tuple[int, Any] | None:
         return _BYTES, bytes(value)
     if hasattr(value, "micros"):  # Beam's Timestamp
         return _TIME, value.micros
-    if isinstance(value, (int, float, decimal.Decimal)) and value == value:
+    if isinstance(value, (int, float, decimal.Decimal)) and not decimal.Decimal(value).is_nan():
         return _NUMBER, value
     return None

@@ -57,6 +57,7 @@ VERDICTS: dict[str, Verdict] = {
     "ReplicatedWriteConflictException": Verdict.RETRY,
     "ResourceInUseException": Verdict.RETRY,
     "ConnectionError": Verdict.RETRY,
+    "NoAnswer": Verdict.RETRY,
     "ConnectTimeout": Verdict.RETRY,
     "ReadTimeout": Verdict.RETRY,
     "BadResponse": Verdict.RETRY,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from beam_dynamodb.client import Answer, Channel
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.lane import Entry, Flight, Lane
-from beam_dynamodb.requests import Request
+from beam_dynamodb.requests import Request, partition_of
 from beam_dynamodb.retry import Backoff, Pace, Verdict, judge
 
 __all__ = ["Failure", "Gate", "Tally", "Writer", "WriterLimits"]
@@ -23,6 +23,16 @@ __all__ = ["Failure", "Gate", "Tally", "Writer", "WriterLimits"]
 _UNPROCESSED = ServiceError(
     "UnprocessedItems: DynamoDB had no capacity for the item", code="UnprocessedItems", status=200
 )
+_SETTLED_AFTER = 10.0
+"""Seconds; a call whose answer never came is settled this long after it was sent: by then
+DynamoDB has written it or never will. Its own calls take milliseconds."""
+
+_UNANSWERED = frozenset(["NoAnswer", "ReadTimeout"])
+"""The errors after which nobody knows whether DynamoDB wrote."""
+
+_KEY_RANGE = "KeyRangeThroughputExceeded"
+"""What the reasons of a throttled call end with if one partition key got too much."""
+
 _LONGEST_WAIT = 1.0
 """Seconds; the longest single wait, so that a change elsewhere in the process is noticed."""
 
@@ -180,15 +190,18 @@ class Writer:
         """
         while self._held:
             self._turn(self._patience(), full=False)
+        self._settle()
 
     def abandon(self) -> None:
-        """Waits for the answers to what is in flight, and forgets everything else.
+        """Waits until what was sent is settled, and forgets everything else.
 
-        After it no write of this writer can land any more, save one whose answer never came.
+        After it no write of this writer can land any more.
         """
-        while self._in_flight:
+        give_up_at = self._clock() + _SETTLED_AFTER
+        while self._in_flight and self._clock() < give_up_at:
             for answer in self._channel.poll(_LONGEST_WAIT):
-                self._end_flight(answer)
+                self._doubt(self._end_flight(answer), answer.error)
+        self._settle()
         self._forget()
 
     def close(self) -> None:
@@ -220,6 +233,16 @@ class Writer:
             return _LONGEST_WAIT if self._in_flight else 0.01
         return max(0.0, min(_LONGEST_WAIT, min(wakes) - self._clock()))
 
+    def _settle(self) -> None:
+        """Waits until every call without an answer is settled; there seldom is one."""
+        settled_at = max((each.settled_at for each in self._lanes.values()), default=0.0)
+        while (rest := settled_at - self._clock()) > 0.0:
+            self._channel.poll(min(rest, _LONGEST_WAIT))
+
+    def _doubt(self, flight: Flight, error: ServiceError | None) -> None:
+        if error is not None and error.code in _UNANSWERED:
+            flight.lane.doubt(flight, flight.sent + _SETTLED_AFTER)
+
     def _accept(self, request: Request) -> None:
         self._held += 1
         lane = self._lanes.get(request.table)
@@ -233,7 +256,7 @@ class Writer:
         for lane in self._lanes.values():
             lane.wake(now)
             while self._may_send():
-                flight = lane.next_flight(full=full)
+                flight = lane.next_flight(now, full=full)
                 if flight is None:
                     self._limits.in_flight.give(1)
                     break
@@ -295,14 +318,13 @@ class Writer:
 
     def _refused(self, flight: Flight, error: ServiceError) -> None:
         verdict = judge(error)
+        self._doubt(flight, error)
         if verdict is Verdict.FATAL:
             self._fatal = self._fatal or error
         elif verdict is not Verdict.POISON:
             self._again(flight, flight.entries, error, verdict)
         elif len(flight.entries) > 1 and self._limits.retry_timeout:
-            still, superseded = flight.lane.landed(flight, flight.entries)
-            self._supersede(len(superseded))
-            flight.lane.apart(still)
+            self._take_apart(flight)
         else:
             self._give_up(flight, flight.entries, error, retriable=False)
 
@@ -310,24 +332,46 @@ class Writer:
         self, flight: Flight, left: list[Entry], error: ServiceError, verdict: Verdict
     ) -> None:
         """Tries the entries again later, or gives them up if nothing has moved for too long."""
-        if verdict is Verdict.THROTTLED:
-            self._pace.throttled(self._in_flight)
-            self._tally.throttled += len(left)
         now = self._clock()
         if self._stuck_since is None:
             self._stuck_since = now
         if now - self._stuck_since >= self._limits.retry_timeout:
             self._give_up(flight, left, error, retriable=True)
             return
+        for entry in left:
+            entry.strikes += 1
+        strikes = max(entry.strikes for entry in left)
+        delay = self._backoff.delay(strikes, verdict, self._random, error.retry_after)
+        if verdict is Verdict.THROTTLED:
+            self._tally.throttled += len(left)
+            self._throttled_until = max(self._throttled_until, now + delay)
+            if self._throttle(flight, error, now + delay):
+                return
         still, superseded = flight.lane.landed(flight, left)
         self._supersede(len(superseded))
-        attempts = max((entry.attempts for entry in left), default=1)
-        delay = self._backoff.delay(attempts, verdict, self._random, error.retry_after)
-        for entry in still:
-            entry.error = error
         flight.lane.later(still, now + delay)
-        if verdict is Verdict.THROTTLED:
-            self._throttled_until = max(self._throttled_until, now + delay)
+
+    def _throttle(self, flight: Flight, error: ServiceError, until: float) -> bool:
+        """Slows down: one partition key where DynamoDB blames its key range, else the pace.
+
+        Returns:
+            Whether the flight was taken apart to find the partition key that is to blame.
+        """
+        reasons = [reason for reason, _ in error.reasons]
+        if not reasons or not all(reason.endswith(_KEY_RANGE) for reason in reasons):
+            self._pace.throttled(self._in_flight)
+            return False
+        partitions = {partition_of(each.request.fence or ":") for each in flight.entries}
+        if len(partitions) > 1:
+            self._take_apart(flight)
+            return True
+        flight.lane.heat(partitions.pop(), until)
+        return False
+
+    def _take_apart(self, flight: Flight) -> None:
+        still, superseded = flight.lane.landed(flight, flight.entries)
+        self._supersede(len(superseded))
+        flight.lane.apart(still)
 
     def _give_up(
         self, flight: Flight, entries: list[Entry], error: ServiceError, *, retriable: bool

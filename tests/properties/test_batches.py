@@ -1,0 +1,68 @@
+"""Cutting loses nothing; keeping the latest equals replaying everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_dynamodb.batches import cut, cut_size, keep_latest
+from beam_dynamodb.packs import Pack
+from beam_dynamodb.requests import Request
+
+
+def request(identity: str | None, order: Any, body: bytes = b"{}", origin: Any = None) -> Request:
+    return Request("events", identity, identity, order, body, origin)
+
+
+BODIES = st.lists(st.integers(1, 400).map(lambda size: b"x" * size), max_size=80)
+
+
+@given(bodies=BODIES, max_count=st.integers(1, 25), max_bytes=st.integers(1_030, 4_000))
+def test_a_cut_loses_nothing_and_keeps_to_count_and_bytes(
+    bodies: list[bytes], max_count: int, max_bytes: int
+) -> None:
+    requests = [request(None, 0, body, number) for number, body in enumerate(bodies)]
+    batches = cut(requests, max_count, max_bytes)
+    assert [each for batch in batches for each in batch] == requests
+    for number, batch in enumerate(batches):
+        size = 1_024 + sum(len(each.body) + 1 for each in batch)
+        assert len(batch) == 1 or (len(batch) <= max_count and size <= max_bytes)
+        if number + 1 < len(batches):  # only what does not fit is left to the next one
+            following = batches[number + 1][0]
+            assert len(batch) == max_count or size + len(following.body) + 1 > max_bytes
+
+
+@given(bodies=BODIES)
+def test_the_first_body_always_fits(bodies: list[bytes]) -> None:
+    assert cut_size(bodies, 25, 1) == min(1, len(bodies))
+
+
+RECORDS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=40)
+
+
+@given(records=RECORDS, splits=st.lists(st.integers(0, 40), max_size=4))
+def test_the_latest_is_the_greatest_order_then_the_later_arrival(
+    records: list[tuple[str, int]], splits: list[int]
+) -> None:
+    arrived = [request(key, order, origin=n) for n, (key, order) in enumerate(records)]
+    expected: dict[str, Request] = {}
+    for each in arrived:
+        key = str(each.identity)
+        if key not in expected or each.order >= expected[key].order:
+            expected[key] = each
+    held: dict[str, Request] = {}
+    superseded = 0
+    edges = [0, *sorted(min(split, len(arrived)) for split in splits), len(arrived)]
+    for start, end in zip(edges, edges[1:], strict=False):  # however the arrivals are split
+        superseded += keep_latest(held, arrived[start:end])
+    assert held == expected
+    assert superseded + len(held) == len(arrived)
+
+
+@given(records=RECORDS, element=st.recursive(st.text(), st.lists, max_leaves=4))
+def test_a_pack_comes_back_from_its_bytes(records: list[tuple[str, int]], element: Any) -> None:
+    pack = Pack([request(key, order, origin=(element, order)) for key, order in records])
+    assert Pack.from_bytes(pack.to_bytes()) == pack
+    assert Pack.joined([pack.to_bytes(), pack.to_bytes()]) == pack.requests * 2

@@ -1,0 +1,369 @@
+"""Whatever goes wrong: every request ends once, the newest of a key stays, limits hold."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from beam_dynamodb.errors import ServiceError
+from beam_dynamodb.requests import Put, Request, RequestFactory
+from beam_dynamodb.table import TableKey
+from beam_dynamodb.testing import (
+    AccessDenied,
+    Delayed,
+    FakeDynamoDB,
+    Fault,
+    Faults,
+    HalfAnswer,
+    Hang,
+    Reset,
+    ServerError,
+    Slow,
+    TableGone,
+    Throttle,
+    Unprocessed,
+    WrongCrc32,
+)
+from beam_dynamodb.writer import Gate, Tally, Writer, WriterLimits
+from tests.fakes import FakeClock, FakeTable
+
+TABLE = "events"
+POISON = 666
+
+PASSING: list[Fault | None] = [
+    None,
+    None,
+    Throttle(),
+    Throttle(code="ThrottlingException"),
+    Throttle(code="RequestLimitExceeded"),
+    Unprocessed(share=0.5),
+    Unprocessed(share=0.9, by_arn=True),
+    ServerError(),
+    ServerError(status=503),
+    ServerError(written=True),
+    Slow(2.0),
+    Reset("before"),
+    Reset("within"),
+    Reset("after"),
+    HalfAnswer(),
+    WrongCrc32(),
+    Hang(),
+    Hang(written=True),
+    Delayed(5.0, Reset("before")),
+    Delayed(9.0, Hang()),
+    Throttle(reasons=(("TableWriteKeyRangeThroughputExceeded", "arn"),)),
+]
+
+
+def faults() -> st.SearchStrategy[list[Fault | None]]:
+    return st.lists(st.sampled_from(PASSING), max_size=30)
+
+
+def key_numbers() -> st.SearchStrategy[list[int]]:
+    """The keys of the requests in order; few, so that they meet again and again."""
+    return st.lists(st.integers(0, 6), max_size=60)
+
+
+class Bench:
+    """A writer on a fake table, and what came of it."""
+
+    def __init__(
+        self,
+        *,
+        script: list[Fault | None],
+        seed: int = 0,
+        batch_size: int = 4,
+        in_flight: int = 3,
+        buffered: int = 20,
+        retry_timeout: float = 300.0,
+        then: Fault | None = None,
+        key_known: bool = True,
+    ) -> None:
+        rng = random.Random(seed)
+        self.db = FakeDynamoDB()
+        self.db.create_table(TABLE, {"id": "N"})
+        self.clock = FakeClock()
+        self.table = FakeTable(
+            self.db,
+            self.clock,
+            faults=Faults.script(script, then=then),
+            latency=lambda: rng.random(),
+        )
+        self.limits = WriterLimits(batch_size, retry_timeout, Gate(in_flight), Gate(buffered))
+        self.writer = Writer(self.table, self.limits, clock=self.clock, rnd=rng.random)
+        self.factory = RequestFactory(TABLE, TableKey(("id",)) if key_known else None)
+        self.tally = Tally()
+
+    def request(self, key: int, version: int) -> Request:
+        # An empty set is what no item may have; made by hand, since our own check refuses it.
+        request = self.factory.request(Put({"id": key, "version": version}), 0, (key, version))
+        assert request is not None
+        if version == POISON:
+            body = request.body.replace(b'"version":{"N":"666"}', b'"version":{"SS":[]}')
+            request = request._replace(body=body)
+        return request
+
+    def take(self) -> None:
+        tally = self.writer.take_tally()
+        self.tally.written += tally.written
+        self.tally.failures += tally.failures
+        self.tally.superseded += tally.superseded
+        self.tally.batch_sizes += tally.batch_sizes
+        self.tally.retried += tally.retried
+        self.tally.throttled += tally.throttled
+        self.tally.throttled_seconds += tally.throttled_seconds
+
+    def run(self, keys: list[int], *, bundle: int = 25) -> None:
+        requests = [self.request(key, version) for version, key in enumerate(keys)]
+        for start in range(0, len(requests), bundle):
+            self.writer.write(requests[start : start + bundle])
+            assert self.writer.held <= self.limits.buffered.places
+            self.take()
+        self.writer.finish()
+        self.take()
+
+    def stored(self) -> dict[int, int]:
+        return {int(item["id"]["N"]): int(item["version"]["N"]) for item in self.db.items(TABLE)}
+
+
+@given(
+    keys=key_numbers(),
+    script=faults(),
+    seed=st.integers(0, 2**16),
+    batch_size=st.integers(1, 5),
+    in_flight=st.integers(1, 5),
+    buffered=st.integers(6, 30),
+    bundle=st.integers(1, 30),
+)
+def test_every_request_ends_once_and_the_newest_of_each_key_stays(
+    keys: list[int],
+    script: list[Fault | None],
+    seed: int,
+    batch_size: int,
+    in_flight: int,
+    buffered: int,
+    bundle: int,
+) -> None:
+    bench = Bench(
+        script=script, seed=seed, batch_size=batch_size, in_flight=in_flight, buffered=buffered
+    )
+    bench.run(keys, bundle=bundle)
+    tally = bench.tally
+    note(f"{bench.table.calls}")
+
+    assert tally.failures == []
+    assert len(tally.written) + tally.superseded == len(keys)
+    assert not [
+        each for each, times in Counter(r.origin for r in tally.written).items() if times > 1
+    ]
+    assert bench.stored() == {key: version for version, key in enumerate(keys)}
+    assert all(size <= batch_size for size in tally.batch_sizes)
+    assert bench.table.most_in_flight <= in_flight
+    assert bench.writer.held == 0
+    assert bench.limits.in_flight.take(in_flight) == in_flight, "places were not given back"
+    assert bench.limits.buffered.take(buffered) == buffered, "places were not given back"
+
+
+@given(keys=key_numbers(), script=faults(), seed=st.integers(0, 2**16))
+def test_writes_of_a_key_land_in_the_order_of_their_arrival(
+    keys: list[int], script: list[Fault | None], seed: int
+) -> None:
+    bench = Bench(script=script, seed=seed)
+    bench.run(keys, bundle=3)
+    seen: dict[Any, int] = {}
+    for write in bench.db.writes:
+        assert write.item is not None
+        version = int(write.item["version"]["N"])
+        assert version >= seen.get(write.key, -1), "an older write landed after a newer one"
+        seen[write.key] = version
+
+
+@given(
+    keys=st.lists(st.integers(0, 50), min_size=1, max_size=60, unique=True),
+    poison=st.sets(st.integers(0, 59), max_size=4),
+    script=faults(),
+    key_known=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_a_poison_record_fails_alone_and_its_neighbours_are_written(
+    keys: list[int],
+    poison: set[int],
+    script: list[Fault | None],
+    key_known: bool,
+    seed: int,
+) -> None:
+    bench = Bench(script=script, seed=seed, batch_size=25, key_known=key_known)
+    versions = {key: POISON if place in poison else place for place, key in enumerate(keys)}
+    bench.writer.write([bench.request(key, version) for key, version in versions.items()])
+    bench.writer.finish()
+    bench.take()
+    failed = {failure.request.origin[0] for failure in bench.tally.failures}
+    assert failed == {key for key, version in versions.items() if version == POISON}
+    assert {failure.error.code for failure in bench.tally.failures} <= {"ValidationException"}
+    assert not any(failure.retriable for failure in bench.tally.failures)
+    assert set(bench.stored()) == set(keys) - failed
+
+
+@given(keys=st.lists(st.integers(0, 3), max_size=30), seed=st.integers(0, 2**16))
+def test_without_a_known_key_duplicates_are_taken_apart_and_all_are_written(
+    keys: list[int], seed: int
+) -> None:
+    bench = Bench(script=[], seed=seed, batch_size=25, in_flight=1, key_known=False)
+    bench.run(keys, bundle=30)
+    assert bench.tally.failures == []
+    assert len(bench.tally.written) == len(keys)
+    assert bench.stored() == {key: version for version, key in enumerate(keys)}
+
+
+@given(
+    keys=key_numbers(),
+    script=faults(),
+    broken=st.sampled_from([Throttle(), ServerError(), Unprocessed(share=1.0), Reset("before")]),
+    seed=st.integers(0, 2**16),
+)
+def test_a_service_that_stays_broken_ends_in_failures_and_nothing_failed_is_stored(
+    keys: list[int], script: list[Fault | None], broken: Fault, seed: int
+) -> None:
+    # Only faults after which it is known that nothing was written.
+    known = [each for each in script if each is None or isinstance(each, (Throttle, Unprocessed))]
+    bench = Bench(script=known, then=broken, seed=seed, retry_timeout=30.0)
+    began = bench.clock.now
+    bench.run(keys)
+    tally = bench.tally
+    assert len(tally.written) + len(tally.failures) + tally.superseded == len(keys)
+    assert all(failure.retriable for failure in tally.failures)
+    stored = bench.stored()
+    written = {request.origin for request in tally.written}
+    assert {(key, version) for key, version in stored.items()} <= written
+    assert bench.clock.now - began < 30.0 * (2 + len(bench.table.calls))
+
+
+@pytest.mark.parametrize("fault", [AccessDenied(), TableGone()])
+@given(keys=st.lists(st.integers(0, 9), min_size=1, max_size=40), calm=st.integers(0, 4))
+def test_a_fatal_answer_ends_it_at_once_with_nothing_left_in_flight(
+    fault: Fault, keys: list[int], calm: int
+) -> None:
+    bench = Bench(script=[None] * calm, then=fault, batch_size=3)
+    began = bench.clock.now
+    try:
+        bench.run(keys)
+    except ServiceError as error:
+        assert error.code in ("AccessDeniedException", "ResourceNotFoundException")
+        assert bench.clock.now - began < 60.0
+    else:
+        assert len(bench.table.calls) <= calm
+    assert bench.writer.held == 0
+    before = len(bench.db.writes)
+    bench.table.run_out()
+    assert len(bench.db.writes) == before, "a write landed after the writer had ended"
+
+
+@given(keys=st.lists(st.integers(0, 9), min_size=1, max_size=40), seed=st.integers(0, 2**16))
+def test_fail_on_error_retries_nothing(keys: list[int], seed: int) -> None:
+    bench = Bench(script=[], then=Unprocessed(share=0.5), seed=seed, retry_timeout=0.0)
+    bench.run(keys)
+    assert bench.tally.retried == 0
+    assert all(failure.attempts == 1 for failure in bench.tally.failures)
+    assert len(bench.tally.written) + len(bench.tally.failures) + bench.tally.superseded == len(
+        keys
+    )
+
+
+@given(keys=key_numbers(), script=faults(), seed=st.integers(0, 2**16), upto=st.integers(0, 60))
+def test_after_abandon_nothing_lands_any_more(
+    keys: list[int], script: list[Fault | None], seed: int, upto: int
+) -> None:
+    bench = Bench(script=script, seed=seed)
+    bench.writer.write([bench.request(key, n) for n, key in enumerate(keys[:upto])])
+    bench.writer.abandon()
+    assert bench.clock.now - 1_000.0 < 120.0, "it must not wait for a hung call forever"
+    before = list(bench.db.writes)
+    bench.table.run_out()
+    assert list(bench.db.writes) == before
+    assert bench.writer.held == 0
+
+
+def test_slow_progress_never_gives_up() -> None:
+    # Each call writes a part and takes long; together far longer than the timeout.
+    bench = Bench(script=[], then=Unprocessed(share=0.6), retry_timeout=40.0, batch_size=25)
+    bench.run(list(range(20)))
+    assert bench.tally.failures == []
+    assert bench.stored() == {key: key for key in range(20)}
+
+
+def test_throttling_slows_the_pace_and_is_reported_in_seconds() -> None:
+    calm = Bench(script=[], in_flight=8, batch_size=1)
+    calm.run(list(range(40)))
+    throttled = Bench(script=[Throttle()] * 40, in_flight=8, batch_size=1)
+    throttled.run(list(range(40)))
+    assert calm.tally.throttled == 0
+    assert calm.tally.throttled_seconds == 0.0
+    assert throttled.tally.throttled == 40
+    assert throttled.tally.throttled_seconds > 0.0
+    assert throttled.stored() == calm.stored()
+
+
+def test_a_request_is_never_larger_than_16_mb() -> None:
+    bench = Bench(script=[], batch_size=25)
+    big = "x" * 390_000
+    requests = [
+        bench.factory.request(Put({"id": n, "version": n, "big": big, "more": '"' * 9_000}), 0)
+        for n in range(80)
+    ]
+    bench.writer.write([each for each in requests if each is not None])
+    bench.writer.finish()
+    bench.take()
+    assert len(bench.tally.written) == 80
+    for call in bench.table.calls:
+        assert len(orjson.dumps(call)) < 16 * 1024 * 1024
+
+
+def test_a_newer_write_waits_until_an_unanswered_older_one_is_settled() -> None:
+    bench = Bench(script=[Delayed(8.0, Reset("before"))], batch_size=1)
+    bench.writer.write([bench.request(1, 1)])
+    bench.writer.write([bench.request(1, 2)])
+    bench.writer.finish()
+    versions = [write.item["version"]["N"] for write in bench.db.writes if write.item]
+    assert versions[-1] == "2"
+    assert bench.stored() == {1: 2}
+
+
+def test_a_bundle_ends_only_when_an_unanswered_write_is_settled() -> None:
+    # Else a newer write of the next bundle could land before it.
+    bench = Bench(script=[Delayed(8.0, Reset("before"))], batch_size=1)
+    bench.writer.write([bench.request(1, 1)])
+    bench.writer.finish()
+    before = len(bench.db.writes)
+    bench.table.run_out()
+    assert len(bench.db.writes) == before
+
+
+KEY_RANGE = Throttle(reasons=(("TableWriteKeyRangeThroughputExceeded", "arn"),))
+
+
+def test_a_hot_partition_key_is_found_and_slowed_alone() -> None:
+    bench = Bench(script=[], batch_size=5, in_flight=4)
+    hot_for = 60.0
+
+    def is_hot(_table: str, key: Any) -> bool:
+        return bool(key["id"]["N"] == "3") and bench.clock.now < 1_000.0 + hot_for
+
+    bench.table.faults.on_keys(is_hot, KEY_RANGE)
+    bench.writer.write([bench.request(key, key) for key in range(20)])
+    bench.writer.finish()
+    times = {int(write.item["id"]["N"]): write.time for write in bench.db.writes if write.item}
+    assert set(times) == set(range(20))
+    assert max(time for key, time in times.items() if key != 3) < 1_000.0 + 15.0
+    assert times[3] >= 1_000.0 + hot_for
+    calls = [
+        call
+        for call in bench.table.calls
+        if any(each["PutRequest"]["Item"]["id"]["N"] == "3" for each in call)
+    ]
+    assert len(calls) < 40, "it is not asked for again and again"

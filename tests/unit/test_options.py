@@ -1,0 +1,116 @@
+"""Options: what is refused, in which words; nested credentials; secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from beam_dynamodb.errors import OptionError
+from beam_dynamodb.options import SinkOptions, keyword_of
+
+BASE = {"connector": "dynamodb", "table-name": "user_behavior", "aws.region": "us-east-2"}
+
+
+@pytest.mark.parametrize(
+    ("key", "keyword"),
+    [
+        ("table-name", "table_name"),
+        ("sink.batch.max-size", "sink_batch_max_size"),
+        ("aws.credentials.role.sessionName", "aws_credentials_role_session_name"),
+        ("aws.credentials.webIdentityToken.file", "aws_credentials_web_identity_token_file"),
+        ("aws.credentials.basic.accesskeyid", "aws_credentials_basic_accesskeyid"),
+    ],
+)
+def test_a_key_as_a_keyword(key: str, keyword: str) -> None:
+    assert keyword_of(key) == keyword
+
+
+def test_all_missing_options_are_named() -> None:
+    with pytest.raises(OptionError) as caught:
+        SinkOptions.parse({"connector": "dynamodb"})
+    assert str(caught.value) == (
+        "One or more required options are missing.\n\nMissing required options are:\n\n"
+        "aws.region\ntable-name"
+    )
+
+
+@pytest.mark.parametrize("written", ["sink.batch.max-size", "sink_batch_max_size"])
+def test_the_key_is_named_as_it_was_written(written: str) -> None:
+    with pytest.raises(OptionError, match=written) as caught:
+        SinkOptions.parse({**BASE, written: 26})
+    assert caught.value.option == written
+
+
+def test_an_option_given_by_key_and_keyword_is_given_twice() -> None:
+    with pytest.raises(OptionError, match="'sink.batch.max-size' is given twice"):
+        SinkOptions.parse({**BASE, "sink.batch.max-size": 5, "sink_batch_max_size": 5})
+
+
+def test_none_is_not_given() -> None:
+    assert SinkOptions.parse({**BASE, "aws.endpoint": None}) == SinkOptions.parse(BASE)
+
+
+NESTED = {
+    **BASE,
+    "aws.credentials.provider": "ASSUME_ROLE",
+    "aws.credentials.role.arn": "arn:aws:iam::1:role/outer",
+    "aws.credentials.role.provider": "ASSUME_ROLE",
+    "aws.credentials.role.provider.role.arn": "arn:aws:iam::1:role/inner",
+    "aws.credentials.role.provider.role.externalId": "x-1",
+    "aws.credentials.role.provider.role.provider": "BASIC",
+    "aws.credentials.role.provider.role.provider.basic.accesskeyid": "AKIDEXAMPLE",
+    "aws.credentials.role.provider.role.provider.basic.secretkey": "s3cr3t-key",
+}
+
+
+def test_roles_nest_to_any_depth() -> None:
+    outer = SinkOptions.parse(NESTED).credentials
+    assert (outer.provider, outer.role_arn) == ("ASSUME_ROLE", "arn:aws:iam::1:role/outer")
+    inner = outer.base
+    assert inner is not None
+    assert (inner.role_arn, inner.role_external_id) == ("arn:aws:iam::1:role/inner", "x-1")
+    base = inner.base
+    assert base is not None
+    assert (base.provider, base.access_key_id, base.base) == ("BASIC", "AKIDEXAMPLE", None)
+
+
+def test_a_nested_role_names_its_own_missing_key() -> None:
+    given = {key: each for key, each in NESTED.items() if not key.endswith("secretkey")}
+    with pytest.raises(
+        OptionError,
+        match=r"set 'aws\.credentials\.role\.provider\.role\.provider\.basic\.secretkey'",
+    ):
+        SinkOptions.parse(given)
+
+
+def test_keys_without_a_provider_are_basic_and_an_explicit_provider_is_obeyed() -> None:
+    keys = {
+        "aws.credentials.basic.accesskeyid": "AKIDEXAMPLE",
+        "aws.credentials.basic.secretkey": "s3cr3t-key",
+    }
+    assert SinkOptions.parse({**BASE, **keys}).credentials.provider == "BASIC"
+    explicit = {**BASE, **keys, "aws.credentials.provider": "AUTO"}
+    assert SinkOptions.parse(explicit).credentials.provider == "AUTO"
+    assert SinkOptions.parse(BASE).credentials.provider == "AUTO"
+
+
+def test_no_secret_shows() -> None:
+    options = SinkOptions.parse(NESTED)
+    shown = f"{options!r} {options} {options.credentials!r} {options.credentials.base!r}"
+    assert "s3cr3t" not in shown
+    assert "AKIDEXAMPLE" not in shown
+
+
+def test_a_secret_of_the_wrong_type_does_not_show_in_the_error() -> None:
+    with pytest.raises(OptionError) as caught:
+        SinkOptions.parse({**BASE, "aws.credentials.basic.secretkey": 12345678})
+    assert "12345678" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_wrong_declaration_is_noticed() -> None:
+    from beam_dynamodb.options import Option
+
+    with pytest.raises((TypeError, RuntimeError)):
+
+        class Wrong:
+            max_size = Option("sink.batch.max-size", "g", "Integer", int, 1, "d")  # type: ignore[arg-type]

@@ -1,0 +1,275 @@
+"""Rows to requests: puts, deletes, change kinds, keys, order, size."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_dynamodb.errors import RowError
+from beam_dynamodb.requests import Delete, Put, Request, RequestFactory, matching, shard_of
+from beam_dynamodb.table import TableKey
+
+ORDERS = RequestFactory("orders", TableKey(("customer", "number"), ("S", "N")))
+
+
+def request(factory: RequestFactory, element: Any, timestamp: int = 0) -> Request:
+    made = factory.request(element, timestamp)
+    assert made is not None
+    return made
+
+
+def body(factory: RequestFactory, element: Any) -> Any:
+    return orjson.loads(request(factory, element).body)
+
+
+ROW = {"customer": "ann", "number": 7, "total": Decimal("9.50")}
+ITEM = {"customer": {"S": "ann"}, "number": {"N": "7"}, "total": {"N": "9.50"}}
+KEY = {"customer": {"S": "ann"}, "number": {"N": "7"}}
+
+
+@pytest.mark.parametrize("element", [ROW, Put(ROW), ITEM], ids=["row", "Put", "wire form"])
+def test_a_row_is_a_put_of_the_whole_item(element: Any) -> None:
+    assert body(ORDERS, element) == {"PutRequest": {"Item": ITEM}}
+
+
+def test_a_delete_is_just_the_key() -> None:
+    assert body(ORDERS, Delete({"customer": "ann", "number": 7})) == {"DeleteRequest": {"Key": KEY}}
+
+
+def test_a_put_and_a_delete_of_one_key_share_fence_and_identity() -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, ("customer", "number"))
+    put, delete = request(factory, ROW), request(factory, Delete({"customer": "ann", "number": 7.0}))
+    assert (put.fence, put.identity) == (delete.fence, delete.identity)
+
+
+def test_a_delete_of_more_than_the_key_is_refused() -> None:
+    with pytest.raises(RowError, match=r"just the key attributes \(customer, number\)") as caught:
+        ORDERS.request(Delete(ROW), 0)
+    assert caught.value.code == "InvalidKey"
+
+
+KINDS = {"+I": "put", "INSERT": "put", "+U": "put", "UPDATE_AFTER": "put"}
+KINDS |= {"-D": "delete", "DELETE": "delete", "-U": "nothing", "UPDATE_BEFORE": "nothing"}
+
+
+@pytest.mark.parametrize(("kind", "effect"), KINDS.items())
+@pytest.mark.parametrize("by", ["field", "callable"])
+def test_the_change_kind_decides(kind: str, effect: str, by: str) -> None:
+    change_kind: Any = "op" if by == "field" else (lambda _row: kind)
+    factory = RequestFactory("orders", ORDERS.table_key, change_kind=change_kind)
+    made = factory.request({**ROW, "op": kind} if by == "field" else ROW, 0)
+    expected = {
+        "put": {"PutRequest": {"Item": ITEM}},
+        "delete": {"DeleteRequest": {"Key": KEY}},
+        "nothing": None,
+    }[effect]
+    assert (orjson.loads(made.body) if made else None) == expected
+
+
+@pytest.mark.parametrize("row", [{**ROW, "op": "x"}, {**ROW, "op": None}, ROW, {**ROW, "op": [1]}])
+def test_an_unknown_change_kind_is_refused_by_its_field(row: Any) -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, change_kind="op")
+    with pytest.raises(RowError, match=r"^op: the change kind must be \+I, \+U, -U, -D") as caught:
+        factory.request(row, 0)
+    assert (caught.value.code, caught.value.path) == ("InvalidChangeKind", "op")
+
+
+def test_a_callable_that_raises_is_a_bad_row() -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, change_kind=lambda row: row["nope"])
+    with pytest.raises(RowError, match=r"^change_kind: the callable raised KeyError") as caught:
+        factory.request(ROW, 0)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_delete_row_without_any_known_key_says_what_to_set() -> None:
+    factory = RequestFactory("orders", change_kind="op")
+    with pytest.raises(RowError, match="set primary_key, or partitioned_by, or allow") as caught:
+        factory.request({**ROW, "op": "-D"}, 0)
+    assert caught.value.code == "MissingKey"
+
+
+def test_a_delete_row_uses_partitioned_by_where_the_tables_key_is_unknown() -> None:
+    factory = RequestFactory("orders", None, ("customer", "number"), change_kind="op")
+    assert body(factory, {**ROW, "op": "-D"}) == {"DeleteRequest": {"Key": KEY}}
+
+
+def test_a_delete_row_identifies_by_partitioned_by_and_deletes_by_the_tables_key() -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, ("total",), change_kind="op")
+    made = request(factory, {**ROW, "op": "-D"})
+    assert orjson.loads(made.body) == {"DeleteRequest": {"Key": KEY}}
+    assert made.identity == "N3:9.5"
+
+
+BAD_KEYS = [
+    ({"number": 7}, "MissingKey", "customer", "the row has no such attribute"),
+    ({"customer": "ann"}, "MissingKey", "number", "the row has no such attribute"),
+    ({**ROW, "customer": 5}, "InvalidKey", "customer", "has type S, and this is of type N"),
+    ({**ROW, "number": "7"}, "InvalidKey", "number", "has type N, and this is of type S"),
+    ({**ROW, "customer": ""}, "InvalidKey", "customer", "must not be empty"),
+    ({**ROW, "customer": None}, "InvalidKey", "customer", "a string, a number or bytes"),
+    ({**ROW, "customer": ["a"]}, "InvalidKey", "customer", "a string, a number or bytes"),
+    ({**ROW, "customer": "x" * 2049}, "InvalidKey", "customer", "at most 2048 bytes"),
+    ({**ROW, "customer": "ü" * 1025}, "InvalidKey", "customer", "at most 2048 bytes"),
+]
+
+
+@pytest.mark.parametrize(("row", "code", "path", "words"), BAD_KEYS)
+def test_a_bad_key_is_refused_by_its_attribute(
+    row: Any, code: str, path: str, words: str
+) -> None:
+    with pytest.raises(RowError, match=f"^{path}: .*{words}") as caught:
+        ORDERS.request(row, 0)
+    assert (caught.value.code, caught.value.path, caught.value.table) == (code, path, "orders")
+
+
+@pytest.mark.parametrize("customer", ["x" * 2048, "ü" * 1024, " ", "a$"])
+def test_a_key_up_to_its_limit_passes(customer: str) -> None:
+    assert request(ORDERS, {**ROW, "customer": customer}).fence
+
+
+@pytest.mark.parametrize(("size", "passes"), [(1024, True), (1025, False)])
+def test_a_sort_key_of_bytes_has_1024_bytes_at_most(size: int, passes: bool) -> None:
+    factory = RequestFactory("t", TableKey(("a", "b"), ("S", "B")))
+    row = {"a": "x", "b": b"y" * size}
+    if passes:
+        assert request(factory, row).fence
+    else:
+        with pytest.raises(RowError, match="at most 1024 bytes"):
+            factory.request(row, 0)
+
+
+def test_an_item_too_large_is_refused_with_its_key_and_size_alone() -> None:
+    row = {**ROW, "secret": "s" * 409_600}
+    with pytest.raises(RowError, match=r"\{customer: ann, number: 7\} has 4\d{5} bytes") as caught:
+        ORDERS.request(row, 0)
+    assert caught.value.code == "ItemTooLarge"
+    assert caught.value.key == "{customer: ann, number: 7}"
+    assert "sss" not in str(caught.value)
+
+
+def test_an_item_large_on_the_wire_only_passes() -> None:
+    row = {**ROW, "binary": b"\0" * 400_000}  # half a million bytes as base64
+    assert len(request(ORDERS, row).body) > 409_600
+
+
+def test_ignore_nulls_leaves_nulls_out() -> None:
+    row = {**ROW, "note": None}
+    assert body(ORDERS, row)["PutRequest"]["Item"]["note"] == {"NULL": True}
+    ignoring = RequestFactory("orders", ORDERS.table_key, ignore_nulls=True)
+    assert body(ignoring, row) == {"PutRequest": {"Item": ITEM}}
+
+
+# --- identity ------------------------------------------------------------------------------
+
+PAIRS = st.tuples(st.text(min_size=1, max_size=4), st.text(min_size=1, max_size=4))
+
+
+@given(one=PAIRS, other=PAIRS)
+def test_identities_are_equal_only_for_equal_keys(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    factory = RequestFactory("t", TableKey(("a", "b")), ("a", "b"))
+
+    def identity(pair: tuple[str, str]) -> str | None:
+        return request(factory, {"a": pair[0], "b": pair[1]}).identity
+
+    assert (identity(one) == identity(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, 1.0, True),
+        (100, Decimal("1E2"), True),
+        (0, Decimal("-0"), True),
+        (1, "1", False),
+        ("1", b"1", False),
+        (b"1", "MQ==", False),
+        (10, 1, False),
+        (True, "True", False),
+    ],
+)
+def test_the_identity_is_typed_and_numbers_compare_by_value(
+    one: Any, other: Any, same: bool
+) -> None:
+    factory = RequestFactory("t", None, ("k",))
+    identities = {request(factory, {"k": each}).identity for each in (one, other)}
+    assert (len(identities) == 1) is same
+
+
+def test_shards_are_the_same_in_every_process() -> None:
+    # Fixed numbers: a job that is updated finds its state where the old version left it.
+    assert [shard_of(text, 64) for text in ("N1:1", "S1:a", "S3:bob")] == [54, 0, 59]
+
+
+# --- order ---------------------------------------------------------------------------------
+
+UTC = dt.timezone.utc
+ASCENDING = [
+    [1, 1.5, Decimal(2), {"N": "3"}],
+    ["a", "b", {"S": "c"}],
+    [b"a", b"b"],
+    [
+        dt.date(2020, 1, 1),
+        dt.datetime(2020, 1, 1, 0, 0, 1),  # noqa: DTZ001 - rows have such ones
+        dt.datetime(2020, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC),
+        dt.datetime(2020, 1, 1, 0, 0, 2, tzinfo=UTC),
+    ],
+    [1, "1", b"1", dt.date(2020, 1, 1)],  # of several types: no error, and always the same
+]
+
+
+@pytest.mark.parametrize("values", ASCENDING)
+def test_order_by_compares_values(values: list[Any]) -> None:
+    factory = RequestFactory("t", None, ("k",), order_by="v")
+    orders = [request(factory, {"k": 1, "v": value}).order for value in values]
+    assert orders == sorted(orders)
+    assert len(set(orders)) == len(orders)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), Decimal("sNaN"), [1], {"a": 1}])
+def test_order_by_a_value_without_order_is_refused(value: Any) -> None:
+    factory = RequestFactory("t", None, ("k",), order_by="v")
+    with pytest.raises(RowError, match="^v: "):
+        factory.request({"k": 1, "v": value}, 0)
+
+
+def test_without_order_by_the_timestamp_orders() -> None:
+    assert request(ORDERS, ROW, 17).order == 17
+
+
+# --- what comes back -----------------------------------------------------------------------
+
+
+def put(**item: Any) -> dict[str, Any]:
+    return {"PutRequest": {"Item": item}}
+
+
+BODIES = [
+    orjson.dumps(put(id={"N": "1.0"}, tags={"SS": ["b", "a"]})),
+    orjson.dumps(put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})),
+    orjson.dumps({"DeleteRequest": {"Key": {"id": {"N": "3"}}}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("returned", "positions"),
+    [
+        ([put(tags={"SS": ["a", "b"]}, id={"N": "1"})], (0,)),
+        ([put(id={"N": "2E0"}, m={"M": {"N": {"S": "x"}}})], (1,)),
+        ([{"DeleteRequest": {"Key": {"id": {"N": "3"}}}}, put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})], (1, 2)),
+        ([put(id={"N": "9"})], (0, 1, 2)),
+        ([put(id={"N": "3"})], (0, 1, 2)),
+    ],
+    ids=["respelled", "number", "two", "unknown", "a put is no delete"],
+)
+def test_what_comes_back_unprocessed_is_found(
+    returned: list[Any], positions: tuple[int, ...]
+) -> None:
+    assert matching(BODIES, returned) == positions
