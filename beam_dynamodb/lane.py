@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from itertools import count
 
 from beam_dynamodb.batches import cut_size
-from beam_dynamodb.requests import Request, partition_of
+from beam_dynamodb.identity import partition_of
+from beam_dynamodb.requests import Request
 
 __all__ = ["Entry", "Flight", "Lane"]
 
@@ -124,6 +125,11 @@ class Lane:
 
     def wake(self, now: float) -> None:
         """Makes those ready whose time to wait is over, before what is ready already."""
+        while self._doubts:
+            fence, (_, until) = next(iter(self._doubts.items()))
+            if until > now:
+                break
+            del self._doubts[fence]
         while self._later and self._later[0][0] <= now:
             self._ready.extendleft(reversed(heapq.heappop(self._later)[2]))
 
@@ -152,8 +158,6 @@ class Lane:
         doubtful, until = self._doubts.get(fence, (request, 0.0))
         if doubtful is request:  # to repeat it is harmless
             until = 0.0
-        elif until <= now:
-            del self._doubts[fence]
         return max(until, self._hot.get(partition_of(fence), 0.0))
 
     def _take_off(self, entries: list[Entry], now: float, *, alone: bool) -> Flight:
@@ -222,12 +226,13 @@ class Lane:
         Until then only the same requests may be sent again, no newer ones of their fences.
         """
         for entry in flight.entries:
-            if entry.request.fence is not None:
-                self._doubts[entry.request.fence] = (entry.request, until)
+            fence = entry.request.fence
+            if fence is not None:
+                self._doubts.pop(fence, None)  # so that they stand in the order of their ends
+                self._doubts[fence] = (entry.request, until)
         self.settled_at = max(self.settled_at, until)
 
-    def heat(self, partition: str, until: float) -> None:
+    def heat(self, partition: str, now: float, until: float) -> None:
         """Holds all requests of one partition key back; its key range is throttled."""
-        self._hot = {key: each for key, each in self._hot.items() if each > until} | {
-            partition: until
-        }
+        self._hot = {key: each for key, each in self._hot.items() if each > now}
+        self._hot[partition] = max(until, self._hot.get(partition, 0.0))

@@ -9,12 +9,14 @@ import datetime
 import decimal
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
 from beam_dynamodb.values import (
     AttributeValue,
@@ -25,7 +27,14 @@ from beam_dynamodb.values import (
     wire,
 )
 
-__all__ = ["Delete", "Put", "Request", "RequestFactory", "key_text", "matching", "partition_of", "shard_of"]
+__all__ = [
+    "Delete",
+    "Put",
+    "Request",
+    "RequestFactory",
+    "matching",
+    "shard_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,12 @@ class Request(NamedTuple):
     origin: Any = None
 
 
+_request: Callable[[tuple[Any, ...]], Request] = partial(tuple.__new__, Request)
+"""Request(*fields) at half of its cost; it is made for every element."""
+
+_PUT = b'{"PutRequest":{"Item":%b}}'
+_DELETE = b'{"DeleteRequest":{"Key":%b}}'
+
 _PUTS = frozenset(["+I", "+U", "INSERT", "UPDATE_AFTER"])
 _DELETES = frozenset(["-D", "DELETE"])
 _IGNORED = frozenset(["-U", "UPDATE_BEFORE"])
@@ -99,6 +114,17 @@ class RequestFactory:
     order_by: str | None = None
     change_kind: ChangeKind = None
     ignore_nulls: bool = False
+    _key: KeyReader | None = field(init=False, repr=False, default=None)
+    _record: KeyReader | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Makes the readers of the table's key and of a record's identity; often they are one."""
+        known = self.table_key or self.partitioned_by
+        key = KeyReader(self.table, known) if known else None
+        record = KeyReader(self.table, self.partitioned_by) if self.partitioned_by else None
+        same = key is not None and record is not None and key.names == record.names
+        object.__setattr__(self, "_key", key)
+        object.__setattr__(self, "_record", key if same else record)
 
     def request(self, element: Any, timestamp: Any, origin: Any = None) -> Request | None:
         """The request for one element, or None for an UPDATE_BEFORE, which nobody writes.
@@ -145,18 +171,12 @@ class RequestFactory:
 
     def _put(self, row: Any, timestamp: Any, origin: Any) -> Request:
         item = attribute_values(row, ignore_nulls=self.ignore_nulls)
-        fence = self._fence(item)
+        identity, fence = self._identities(item)
         body = wire(item)
         if len(body) > ITEM_MAX_BYTES:  # stored bytes are fewer than wire bytes, always
             self._check_size(item)
-        return Request(
-            self.table,
-            self._identity(item, fence),
-            fence,
-            timestamp if self.order_by is None else self._order(row),
-            b'{"PutRequest":{"Item":%b}}' % body,
-            origin,
-        )
+        order = timestamp if self.order_by is None else self._order(row)
+        return _request((self.table, identity, fence, order, _PUT % body, origin))
 
     def _delete_row(self, row: Any, timestamp: Any, origin: Any) -> Request:
         names = self.table_key.names if self.table_key else self.partitioned_by
@@ -176,74 +196,27 @@ class RequestFactory:
         self, key: Any, timestamp: Any, origin: Any, names: Sequence[str] = (), row: Any = None
     ) -> Request:
         item = attribute_values(key)
-        fence = self._fence(item)
-        identity = self._identity(item, fence)
+        identity, fence = self._identities(item)
         stored_key = {name: item[name] for name in names} if names else item
         if self.table_key and not names and len(item) != len(self.table_key.names):
-            raise self._bad_key(
-                "", f"a Delete holds just the key attributes ({self.table_key})", item
-            )
-        order = timestamp if self.order_by is None else self._order(key if row is None else row)
-        body = b'{"DeleteRequest":{"Key":%b}}' % wire(stored_key)
-        return Request(self.table, identity, fence, order, body, origin)
-
-    def _identity(self, item: Mapping[str, AttributeValue], fence: str | None) -> str | None:
-        names = self.partitioned_by
-        if not names:
-            return None
-        if self.table_key is not None and names == self.table_key.names:
-            return fence
-        return "".join([self._part(item, name) for name in names])
-
-    def _fence(self, item: Mapping[str, AttributeValue]) -> str | None:
-        key = self.table_key
-        if key is None:
-            return "".join([self._part(item, name) for name in self.partitioned_by]) or None
-        parts = [self._part(item, name) for name in key.names]
-        for index, name in enumerate(key.names):
-            self._check_key_part(item, name, key, index)
-        return "".join(parts)
-
-    def _part(self, item: Mapping[str, AttributeValue], name: str) -> str:
-        """One attribute of an identity: its type, its length, its value as DynamoDB compares it.
-
-        DynamoDB takes the numbers 1, 1.0 and 1E0 as one key. The length before the value keeps
-        ("a", "bc") and ("ab", "c") apart.
-        """
-        value = item.get(name)
-        if value is None:
             raise RowError(
-                f"{name}: the row has no such attribute, and it is part of the key.",
-                code="MissingKey",
-                path=name,
+                f"a Delete holds just the key attributes ({self.table_key}).",
+                code="InvalidKey",
+                key=self._key_text(item),
                 table=self.table,
             )
-        [(tag, content)] = value.items()
-        if tag == "N":
-            content = canonical_number(content)
-        elif tag not in ("S", "B", "BOOL"):
-            raise self._bad_key(name, "a key must be a string, a number or bytes", item)
-        text = str(content)
-        return f"{tag}{len(text)}:{text}"
+        order = timestamp if self.order_by is None else self._order(key if row is None else row)
+        return _request((self.table, identity, fence, order, _DELETE % wire(stored_key), origin))
 
-    def _check_key_part(
-        self, item: Mapping[str, AttributeValue], name: str, key: TableKey, index: int
-    ) -> None:
-        [(tag, content)] = item[name].items()
-        if key.types is not None and tag != key.types[index]:
-            raise self._bad_key(
-                name,
-                f"the table's key has type {key.types[index]}, and this is of type {tag}",
-                item,
-            )
-        if tag == "BOOL":
-            raise self._bad_key(name, "a key must be a string, a number or bytes", item)
-        if not content:
-            raise self._bad_key(name, "a key must not be empty", item)
-        limit = key.max_bytes[index]
-        # Quick for the usual short key: a character has at most four bytes.
-        if tag != "N" and len(content) * 4 > limit and _bytes_of(tag, content) > limit:
-            raise self._bad_key(name, f"a key of this place has at most {limit} bytes", item)
+    def _identities(self, item: Mapping[str, AttributeValue]) -> tuple[str | None, str | None]:
+        """A record's identity, and the fence of its item."""
+        key, record = self._key, self._record
+        if key is None:
+            return None, None
+        fence = key.identity(item)
+        if record is key:
+            return fence, fence
+        return None if record is None else record.identity(item), fence
 
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
@@ -269,16 +242,6 @@ class RequestFactory:
                 table=self.table,
             )
 
-    def _bad_key(self, name: str, rule: str, item: Mapping[str, AttributeValue]) -> RowError:
-        at = f"{name}: " if name else ""
-        return RowError(
-            f"{at}{rule}.",
-            code="InvalidKey",
-            path=name,
-            key=self._key_text(item),
-            table=self.table,
-        )
-
     def _key_text(self, item: Mapping[str, AttributeValue]) -> str | None:
         names = self.table_key.names if self.table_key else self.partitioned_by
         return key_text(item, names)
@@ -288,17 +251,17 @@ class RequestFactory:
         names = self.table_key.names if self.table_key else self.partitioned_by
         return key_text(_item_of(body), names)
 
-
-def key_text(item: Mapping[str, AttributeValue], names: Sequence[str]) -> str | None:
-    """The key attributes of an item as text: `{user_id: 7, item_id: 12}`."""
-    shown = [f"{name}: {_short(next(iter(item[name].values())))}" for name in names if name in item]
-    return "{" + ", ".join(shown) + "}" if shown else None
-
-
-def partition_of(fence: str) -> str:
-    """The part of a fence that stands for the table's partition key."""
-    tag_and_length, _, text = fence.partition(":")
-    return f"{tag_and_length}:{text[: int(tag_and_length.lstrip('SNBOL'))]}"
+    def key_text_of(self, element: Any) -> str | None:
+        """The key of an element that may be no good, as far as it can be read."""
+        row = getattr(element, "row", getattr(element, "key", None))
+        row = row if isinstance(element, (Put, Delete)) else element
+        names = self.table_key.names if self.table_key else self.partitioned_by
+        try:
+            fields = row_mapping(row)
+            present = {name: fields[name] for name in names if name in fields}
+            return key_text(attribute_values(present), names)
+        except Exception:
+            return None
 
 
 def shard_of(identity: str, shards: int) -> int:
@@ -344,17 +307,6 @@ def _item_of(body: bytes) -> dict[str, AttributeValue]:
     [content] = orjson.loads(body).values()
     [item] = content.values()
     return dict(item)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else text[:100] + "…"
-
-
-def _bytes_of(tag: str, content: str) -> int:
-    if tag == "B":
-        return len(content) // 4 * 3 - content.count("=", -2)
-    return len(content.encode())
 
 
 def _plain(value: Any) -> Any:

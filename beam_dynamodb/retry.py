@@ -112,7 +112,9 @@ def judge(error: ServiceError) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with full jitter (AWS Architecture Blog, *Exponential Backoff And Jitter*).
+    """Exponential backoff with full jitter.
+
+    The rule is that of the AWS Architecture Blog, *Exponential Backoff And Jitter*.
 
     Attributes:
         base: Seconds; the first wait after a fault is at most this long.

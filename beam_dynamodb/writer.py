@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from beam_dynamodb.client import Answer, Channel
 from beam_dynamodb.errors import ServiceError
+from beam_dynamodb.identity import partition_of
 from beam_dynamodb.lane import Entry, Flight, Lane
-from beam_dynamodb.requests import Request, partition_of
+from beam_dynamodb.requests import Request
 from beam_dynamodb.retry import Backoff, Pace, Verdict, judge
 
 __all__ = ["Failure", "Gate", "Tally", "Writer", "WriterLimits"]
@@ -27,8 +28,8 @@ _SETTLED_AFTER = 10.0
 """Seconds; a call whose answer never came is settled this long after it was sent: by then
 DynamoDB has written it or never will. Its own calls take milliseconds."""
 
-_UNANSWERED = frozenset(["NoAnswer", "ReadTimeout"])
-"""The errors after which nobody knows whether DynamoDB wrote."""
+_UNANSWERED = frozenset(["NoAnswer", "ReadTimeout", "BadResponse"])
+"""The errors after which nobody knows whether DynamoDB wrote, or will."""
 
 _KEY_RANGE = "KeyRangeThroughputExceeded"
 """What the reasons of a throttled call end with if one partition key got too much."""
@@ -345,13 +346,13 @@ class Writer:
         if verdict is Verdict.THROTTLED:
             self._tally.throttled += len(left)
             self._throttled_until = max(self._throttled_until, now + delay)
-            if self._throttle(flight, error, now + delay):
+            if self._throttle(flight, error, now, now + delay):
                 return
         still, superseded = flight.lane.landed(flight, left)
         self._supersede(len(superseded))
         flight.lane.later(still, now + delay)
 
-    def _throttle(self, flight: Flight, error: ServiceError, until: float) -> bool:
+    def _throttle(self, flight: Flight, error: ServiceError, now: float, until: float) -> bool:
         """Slows down: one partition key where DynamoDB blames its key range, else the pace.
 
         Returns:
@@ -361,11 +362,13 @@ class Writer:
         if not reasons or not all(reason.endswith(_KEY_RANGE) for reason in reasons):
             self._pace.throttled(self._in_flight)
             return False
-        partitions = {partition_of(each.request.fence or ":") for each in flight.entries}
+        fences = [each.request.fence for each in flight.entries]
+        partitions = {partition_of(fence) for fence in fences if fence is not None}
         if len(partitions) > 1:
             self._take_apart(flight)
             return True
-        flight.lane.heat(partitions.pop(), until)
+        for partition in partitions:
+            flight.lane.heat(partition, now, until)
         return False
 
     def _take_apart(self, flight: Flight) -> None:

@@ -152,6 +152,8 @@ class FakeTable:
         refused = plan.refusal or (outcome[0] if isinstance(outcome[0], Refused) else None)
         if refused is not None:
             error = _error(refused.code, refused.status, str(refused))
+            told = refused.extra.get("ThrottlingReasons") or refused.extra.get("throttlingReasons")
+            error.reasons = tuple((each["reason"], each["resource"]) for each in told or ())
             return Answer(call.tag, error=error, seconds=seconds)
         returned = [
             each for held in outcome[0].get("UnprocessedItems", {}).values() for each in held

@@ -81,7 +81,7 @@ class Bench:
         batch_size: int = 4,
         in_flight: int = 3,
         buffered: int = 20,
-        retry_timeout: float = 300.0,
+        retry_timeout: float = 1e6,
         then: Fault | None = None,
         key_known: bool = True,
     ) -> None:

@@ -1,0 +1,121 @@
+"""What makes two keys one: a key's identity as DynamoDB compares keys, and what no key may be.
+
+DynamoDB takes the numbers 1, 1.0 and 1E0 as one key, and the string "1" as another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beam_dynamodb.errors import RowError
+from beam_dynamodb.table import TableKey
+from beam_dynamodb.values import AttributeValue, canonical_number
+
+__all__ = ["KeyReader", "key_text", "partition_of"]
+
+_SCALARS = "a key must be a string, a number or bytes"
+
+
+class KeyReader:
+    """Reads the identity of a key out of items.
+
+    An identity is the parts of the key, each as its type, its length and its value: the length
+    keeps ("a", "bc") and ("ab", "c") apart, the type 1 and "1".
+    """
+
+    def __init__(self, table: str, key: TableKey | Sequence[str]) -> None:
+        """Makes a reader.
+
+        Args:
+            table: The table's name, for errors.
+            key: The table's key, whose rules the parts then have to keep; or just the names of
+                attributes that identify a record.
+        """
+        self._table = table
+        names = key.names if isinstance(key, TableKey) else tuple(key)
+        types = (key.types if isinstance(key, TableKey) else None) or (None,) * len(names)
+        limits = key.max_bytes if isinstance(key, TableKey) else (None,) * len(names)
+        self.names = names
+        self._parts = list(zip(names, types, limits, strict=True))
+
+    def identity(self, item: Mapping[str, AttributeValue]) -> str:
+        """The identity of an item's key.
+
+        Raises:
+            RowError: A part is missing, or the table could not have it as its key.
+        """
+        found = ""
+        for name, kind, limit in self._parts:
+            value = item.get(name)
+            if value is None:
+                raise self._missing(name)
+            tag = next(iter(value))
+            content = value[tag]
+            if tag != kind and not self._may_be(kind, limit, tag):
+                raise self._bad(item, name, kind, tag)
+            if tag == "N":
+                content = canonical_number(content)
+            elif limit is not None and not 0 < len(content) * 4 <= limit:
+                self._check_length(item, name, limit, tag, content)
+            # A character has at most four bytes, so most keys are judged by their length alone.
+            found += f"{tag}{len(content)}:{content}" if tag != "BOOL" else f"BOOL1:{content:d}"
+        return found
+
+    def _may_be(self, kind: str | None, limit: int | None, tag: str) -> bool:
+        """Whether a part of an untold type may have this one."""
+        return kind is None and (tag in ("S", "N", "B") or (limit is None and tag == "BOOL"))
+
+    def _check_length(
+        self, item: Mapping[str, AttributeValue], name: str, limit: int, tag: str, content: str
+    ) -> None:
+        if not content:
+            raise self._refused(item, name, "a key must not be empty")
+        if (_bytes_of_base64(content) if tag == "B" else len(content.encode())) > limit:
+            raise self._refused(item, name, f"a key of this place has at most {limit} bytes")
+
+    def _bad(
+        self, item: Mapping[str, AttributeValue], name: str, kind: str | None, tag: str
+    ) -> RowError:
+        if kind is not None and tag in ("S", "N", "B"):
+            rule = f"the table's key has type {kind}, and this is of type {tag}"
+            return self._refused(item, name, rule)
+        return self._refused(item, name, _SCALARS)
+
+    def _missing(self, name: str) -> RowError:
+        return RowError(
+            f"{name}: the row has no such attribute, and it is part of the key.",
+            code="MissingKey",
+            path=name,
+            table=self._table,
+        )
+
+    def _refused(self, item: Mapping[str, AttributeValue], name: str, rule: str) -> RowError:
+        return RowError(
+            f"{name}: {rule}.",
+            code="InvalidKey",
+            path=name,
+            key=key_text(item, self.names),
+            table=self._table,
+        )
+
+
+def partition_of(identity: str) -> str:
+    """The part of a table key's identity that stands for its partition key."""
+    tag_and_length, _, text = identity.partition(":")
+    return f"{tag_and_length}:{text[: int(tag_and_length.lstrip('SNBOL'))]}"
+
+
+def key_text(item: Mapping[str, AttributeValue], names: Sequence[str]) -> str | None:
+    """The key attributes of an item as text: `{user_id: 7, item_id: 12}`."""
+    shown = [f"{name}: {_short(next(iter(item[name].values())))}" for name in names if name in item]
+    return "{" + ", ".join(shown) + "}" if shown else None
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def _bytes_of_base64(text: str) -> int:
+    return len(text) // 4 * 3 - text[-2:].count("=")
