@@ -7,7 +7,9 @@ goes out through `wire`. No botocore type leaves this module: failures are `Serv
 from __future__ import annotations
 
 import email.utils
+import functools
 import logging
+import os
 import re
 import ssl
 import threading
@@ -15,9 +17,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import partial
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
 
 import botocore.exceptions
 import botocore.httpsession
@@ -25,25 +26,46 @@ import botocore.session
 import botocore.utils
 import orjson
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from beam_dynamodb import credentials
+from beam_dynamodb.credentials import FrozenCredentials
 from beam_dynamodb.errors import CredentialsError, OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.requests import matching
 from beam_dynamodb.signing import Identity, Signer
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.wire import Reply, Target, Wire
+from beam_dynamodb.wire import CONNECT_TIMEOUT, UNTRUSTED_ADVICE, Reply, Target, Wire
 
 __all__ = ["Answer", "Channel", "DynamoDB", "DynamoDBChannel"]
 
 _logger = logging.getLogger(__name__)
 
-_OPERATION = "DynamoDB_20120810.BatchWriteItem"
+_BATCH_WRITE = "DynamoDB_20120810.BatchWriteItem"
 _EXPIRED = frozenset(["ExpiredTokenException", "ExpiredToken"])
-_SKEWED = frozenset(["RequestTimeTooSkewed", "RequestExpired", "InvalidSignatureException"])
-_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
+_SKEWED = frozenset(["RequestTimeTooSkewed", "RequestExpired"])
+_SKEWED_WORDS = ("Signature expired", "Signature not yet current")
 _SKEW_TOLERANCE = timedelta(minutes=4)
+_DESCRIBE_ATTEMPTS = 5
+_MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
+"""What DescribeTable is asked again after; botocore itself does it after most other faults."""
+_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
+_FAULTS = {
+    CredentialsError: "ExpiredTokenException",
+    ResponseParserError: "BadResponse",
+    botocore.exceptions.SSLError: "TlsError",
+    botocore.exceptions.ProxyConnectionError: "ProxyError",
+    botocore.exceptions.ConnectTimeoutError: "ConnectTimeout",
+    botocore.exceptions.ReadTimeoutError: "ReadTimeout",
+}
+"""What the faults of botocore that come without an answer are called on our own wire."""
+_NO_ANSWER = (CredentialsError, ResponseParserError, botocore.exceptions.BotoCoreError)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +76,7 @@ class Answer:
         tag: What `send` was given with the batch.
         unprocessed: The positions in the batch that DynamoDB did not write.
         error: Why the whole call failed, or None.
-        consumed: Capacity units, where they were asked for.
+        consumed: The write capacity units that the call consumed.
         seconds: How long the call took.
     """
 
@@ -83,46 +105,52 @@ class Channel(Protocol):
 
 
 class DynamoDB:
-    """One DynamoDB endpoint with one set of credentials, shared by all writers of a process."""
+    """One DynamoDB endpoint with one set of credentials, shared by all writers of a process.
+
+    Thread-safe.
+    """
 
     def __init__(
-        self, options: SinkOptions, *, user_agent: str, count_capacity: bool = False
+        self, options: SinkOptions, *, user_agent: str, now: Callable[[], datetime] = _utc_now
     ) -> None:
         """Resolves credentials and the endpoint.
 
         Args:
             options: The sink's options.
             user_agent: What the sink calls itself, added to botocore's user agent.
-            count_capacity: Whether answers shall tell the consumed capacity.
+            now: The clock, with a time zone.
 
         Raises:
             CredentialsError: There are no credentials on this worker.
+            OptionError: There is no such endpoint, or the environment of the worker names a
+                proxy or a file of certificates that cannot be used.
         """
         self._options = options
-        self._count_capacity = count_capacity
-        self._lock = threading.Lock()
+        self._clock = now
+        self._describing = threading.Lock()
+        self._mending = threading.Lock()
         self._keys: dict[str, TableKey | None] = {}
         self._skew = timedelta(0)
-        self._refreshes = 0
-        self._session = botocore.session.Session()
-        self._verify = False if options.aws_trust_all_certificates else None
+        self._unproven: FrozenCredentials | None = None
+        verify = False if options.aws_trust_all_certificates else None
         self._credentials = credentials.resolve(
-            options.credentials, region=options.aws_region, verify=self._verify
+            options.credentials, region=options.aws_region, verify=verify
         )
+        self._session = botocore.session.Session()
         self._session.register_component("credential_provider", _Resolved(self._credentials))
-        self._client = self._session.create_client(
-            "dynamodb",
-            region_name=options.aws_region,
-            endpoint_url=options.aws_endpoint,
-            verify=self._verify,
-            config=Config(
-                user_agent_extra=user_agent,
-                retries={"mode": "standard", "total_max_attempts": 5},
-                parameter_validation=False,
-            ),
-        )
-        self._url, self._user_agent = _prepared(self._client)
-        _warn_of_plain_http(self._url)
+        try:
+            self._client = self._new_client(user_agent, verify)
+            self._endpoint = _endpoint_of(self._client, options.table_name)
+        except (botocore.exceptions.BotoCoreError, ValueError) as cause:
+            endpoint = (
+                f", 'aws.endpoint' = '{options.aws_endpoint}'" if options.aws_endpoint else ""
+            )
+            raise OptionError(
+                f"No DynamoDB client can be made from 'aws.region' = '{options.aws_region}'"
+                f"{endpoint} and this worker's AWS settings: {cause}"
+            ) from cause
+        self._target = self._new_target()
+        _warn_of_plain_http(self._endpoint.url)
 
     def table_key(self, table: str) -> TableKey | None:
         """The table's primary key as DescribeTable tells it; asked once per table and process.
@@ -133,131 +161,248 @@ class DynamoDB:
         Raises:
             ServiceError: There is no such table, or DynamoDB could not be asked.
         """
-        with self._lock:
+        with self._describing:
             if table not in self._keys:
                 self._keys[table] = self._describe(table)
             return self._keys[table]
 
     def channel(self) -> DynamoDBChannel:
         """A new channel, for one thread."""
-        return DynamoDBChannel(self, self._target(), self._options)
+        return DynamoDBChannel(self, self._target, self._options)
+
+    @property
+    def skew(self) -> timedelta:
+        """How far the server's clock is ahead of this machine's, as far as it matters."""
+        return self._skew
 
     def now(self) -> datetime:
         """The time as the server has it."""
-        return datetime.now(timezone.utc) + self._skew
+        return self._clock() + self._skew
 
-    def signer(self, identity: Identity) -> Signer:
-        """A signer of BatchWriteItem requests to this endpoint."""
-        parts = urlsplit(self._url)
-        path = parts.path or "/"
-        return Signer(
-            host=_host_header(self._url),
-            path=path,
-            request_target=self._url if self._target().proxy and parts.scheme == "http" else path,
-            region=self._client.meta.region_name,
-            target=_OPERATION,
-            identity=identity,
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-        )
+    def signer(self, used: FrozenCredentials, operation: str = _BATCH_WRITE) -> Signer:
+        """A signer of requests to this endpoint.
 
-    def identity(self) -> Identity:
-        """The credentials of this moment, refreshed if they are about to expire.
+        Raises:
+            CredentialsError: The credentials are such as no request could carry.
+        """
+        url, target = self._endpoint.url, self._target
+        parts = urlsplit(url)
+        request_target = quote(parts.path or "/", safe="/%~:@!$&'()*+,;=")
+        headers = {"User-Agent": self._endpoint.user_agent, "Accept-Encoding": "identity"}
+        if target.proxy is not None and target.tls is None:
+            request_target = f"{parts.scheme}://{parts.netloc}{request_target}"
+            if target.proxy_authorization is not None:
+                headers["Proxy-Authorization"] = target.proxy_authorization
+        try:
+            return Signer(
+                host=_host_header(url),
+                path=parts.path or "/",
+                request_target=request_target,
+                region=self._endpoint.region,
+                target=operation,
+                identity=Identity(used.access_key, used.secret_key, used.token),
+                headers=headers,
+            )
+        except ValueError as cause:
+            raise CredentialsError(
+                f"The credentials of '{self._options.aws_credentials_provider}' cannot be used: "
+                f"{cause}. Look for a stray line break where they are configured."
+            ) from cause
+
+    def current_credentials(self) -> FrozenCredentials:
+        """The credentials of this moment, renewed if they are about to expire.
 
         Raises:
             CredentialsError: They expired, and new ones could not be had.
         """
-        frozen = self._credentials.get_frozen_credentials()
-        return Identity(frozen.access_key, frozen.secret_key, frozen.token)
+        return self._credentials.get_frozen_credentials()
 
     def envelope(self, table: str) -> tuple[bytes, bytes]:
         """What stands before and behind the requests in a call's body."""
-        name = orjson.dumps(table)
-        capacity = b'],"ReturnConsumedCapacity":"TOTAL"}' if self._count_capacity else b"]}"
-        return b'{"RequestItems":{%b:[' % name, capacity.replace(b"]", b"]}", 1)
+        before = b'{"RequestItems":{%b:[' % orjson.dumps(table)
+        return before, b']},"ReturnConsumedCapacity":"TOTAL"}'
 
-    def heal(self, error: ServiceError, date: str | None, used: Identity) -> ServiceError:
+    def heal(
+        self, error: ServiceError, date: str | None, used: FrozenCredentials, skew: timedelta
+    ) -> ServiceError:
         """Mends what can be mended after a failed call: expired credentials, a wrong clock.
+
+        Credentials are renewed once; if DynamoDB refuses the new ones before it has taken any
+        call that they signed, the error stays.
+
+        Args:
+            error: Why the call failed.
+            date: The answer's Date header.
+            used: The credentials that signed the call.
+            skew: The clock's correction when it was signed.
 
         Returns:
             An error that may be retried if something was mended, else the error given.
         """
-        if error.code in _EXPIRED and self._refresh(used):
-            return ServiceError(error.message, code="CredentialsRefreshed", status=error.status)
-        if error.code in _SKEWED and self._correct_clock(date):
-            return ServiceError(error.message, code="ClockSkewCorrected", status=error.status)
+        if error.code in _EXPIRED:
+            return self._refreshed(error, used)
+        if error.code in _SKEWED or (
+            error.code == "InvalidSignatureException"
+            and any(words in error.message for words in _SKEWED_WORDS)
+        ):
+            return self._corrected(error, date, skew)
         return error
+
+    def proven(self, used: FrozenCredentials) -> None:
+        """DynamoDB took a call that these credentials signed."""
+        if self._unproven is not None and self._unproven == used:
+            self._unproven = None
 
     def explain(self, code: str, message: str, table: str, **facts: Any) -> ServiceError:
         """An error of DynamoDB in words that say what to do."""
-        where = f"table '{table}' at {urlsplit(self._url).netloc} ({self._options.aws_region})"
-        advice = _ADVICE.get(code, "")
-        return ServiceError(
-            f"{code} for {where}: {_without_contents(code, message)}{' ' if advice else ''}{advice}",
-            code=code,
-            **facts,
-        )
+        host = urlsplit(self._endpoint.url).netloc
+        where = f"table '{table}' at {host} ({self._options.aws_region})"
+        told = f"{code} for {where}: {_without_contents(message)}"
+        advice = _ADVICE.get(code)
+        return ServiceError(f"{told} {advice}" if advice else told, code=code, **facts)
 
-    def _refresh(self, used: Identity) -> bool:
-        with self._lock:
-            if self.identity() != used:  # another thread was quicker
-                return True
-            return credentials.refresh(self._credentials) and self.identity() != used
+    # --- what can be mended --------------------------------------------------------------
 
-    def _correct_clock(self, date: str | None) -> bool:
-        try:
-            server = email.utils.parsedate_to_datetime(date or "")
-        except ValueError:
-            return False
-        if abs(server - self.now()) < _SKEW_TOLERANCE:
-            return False
-        self._skew = server - datetime.now(timezone.utc)
-        _logger.warning("The clock differs from DynamoDB's by %s; allowing for that.", self._skew)
-        return True
+    def _refreshed(self, error: ServiceError, used: FrozenCredentials) -> ServiceError:
+        with self._mending:
+            if self._unproven == used:  # they are new; a later bundle may try newer ones
+                self._unproven = None
+                return error
+            try:
+                if not credentials.refresh(self._credentials, used):
+                    return error
+                self._unproven = self.current_credentials()
+            except CredentialsError as cause:
+                mixed = ServiceError(
+                    f"{error.message} {cause.message}", code=error.code, status=error.status
+                )
+                mixed.__cause__ = cause
+                return mixed
+        return ServiceError(error.message, code="CredentialsRefreshed", status=error.status)
+
+    def _corrected(self, error: ServiceError, date: str | None, used: timedelta) -> ServiceError:
+        server = _http_date(date)
+        with self._mending:
+            if self._skew == used:  # else another call's answer was quicker
+                if server is None or abs(server - self.now()) < _SKEW_TOLERANCE:
+                    return error
+                self._skew = server - self._clock()
+                _logger.warning(
+                    "This machine's clock differs from DynamoDB's by %s; allowing for that.",
+                    self._skew,
+                )
+        return ServiceError(error.message, code="ClockSkewCorrected", status=error.status)
+
+    # --- DescribeTable -------------------------------------------------------------------
 
     def _describe(self, table: str) -> TableKey | None:
-        try:
-            description = self._client.describe_table(TableName=table)["Table"]
-        except botocore.exceptions.ClientError as cause:
-            error = self._explain_client_error(cause, table)
-            if error.code in ("AccessDeniedException", "AccessDenied"):
-                _logger.info("dynamodb:DescribeTable is not allowed; going on without the key.")
-                return None
-            raise error from cause
-        except botocore.exceptions.BotoCoreError as cause:
-            raise self.explain("ConnectionError", str(cause), table) from cause
-        return _key_of(description)
+        told = self._key_or_error(table)
+        for _ in range(_DESCRIBE_ATTEMPTS - 1):
+            if isinstance(told, TableKey) or told.code not in _MENDED:
+                break
+            told = self._key_or_error(table)
+        if isinstance(told, TableKey):
+            return told
+        if told.code not in ("AccessDeniedException", "AccessDenied"):
+            raise told
+        _logger.info("dynamodb:DescribeTable is not allowed; going on without the key.")
+        return None
 
-    def _explain_client_error(
-        self, cause: botocore.exceptions.ClientError, table: str
-    ) -> ServiceError:
-        response = cause.response
+    def _key_or_error(self, table: str) -> TableKey | ServiceError:
+        skew = self._skew
+        try:
+            used = self.current_credentials()
+            self.signer(used)  # botocore's own complaint would quote a token that no header carries
+            with credentials.hushed():
+                answer = self._client.describe_table(TableName=table)
+            self.proven(used)
+            return _key_of(answer["Table"])
+        except botocore.exceptions.ClientError as refusal:
+            # It must not become the error's cause: its text may quote the session token.
+            error = self._refusal(refusal.response, table)
+            headers = refusal.response["ResponseMetadata"].get("HTTPHeaders", {})
+            return self.heal(error, headers.get("date"), used, skew)
+        except KeyError as cause:  # botocore takes an answer that was cut short as an empty one
+            error = self.explain("BadResponse", "the answer is not that of a DescribeTable", table)
+            error.__cause__ = cause
+            return error
+        except _NO_ANSWER as cause:
+            codes = [code for kind, code in _FAULTS.items() if isinstance(cause, kind)]
+            code = codes[0] if codes else "ConnectionError"
+            text = f"{cause}. {UNTRUSTED_ADVICE}" if code == "TlsError" else str(cause)
+            error = self.explain(code, text, table)
+            error.__cause__ = cause
+            return error
+
+    def _refusal(self, response: Any, table: str) -> ServiceError:
+        metadata = response.get("ResponseMetadata", {})
         return self.explain(
             response["Error"].get("Code", "Unknown"),
             response["Error"].get("Message", ""),
             table,
-            status=response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0),
+            status=metadata.get("HTTPStatusCode", 0),
+            request_id=metadata.get("RequestId"),
         )
 
-    def _target(self) -> Target:
-        parts = urlsplit(self._url)
+    def _sign_again(self, request: Any, **_: Any) -> None:
+        """Signs a request of botocore's, which knows no clock but this machine's, anew."""
+        if self._skew:
+            operation = request.headers["X-Amz-Target"]
+            text = operation.decode() if isinstance(operation, bytes) else operation
+            signer = self.signer(self.current_credentials(), text)
+            stamp, authorization = signer.sign(request.body, self.now())
+            for name, value in (("X-Amz-Date", stamp), ("Authorization", authorization)):
+                del request.headers[name]
+                request.headers[name] = value
+
+    # --- the endpoint --------------------------------------------------------------------
+
+    def _new_client(self, user_agent: str, verify: bool | None) -> Any:
+        options = self._options
+        client = self._session.create_client(
+            "dynamodb",
+            region_name=options.aws_region,
+            endpoint_url=options.aws_endpoint,
+            verify=verify,
+            config=Config(
+                user_agent_extra=user_agent,
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=options.sink_http_client_read_timeout / 1000,
+                retries={"mode": "standard", "total_max_attempts": _DESCRIBE_ATTEMPTS},
+                parameter_validation=False,
+            ),
+        )
+        client.meta.events.register("before-send.dynamodb.DescribeTable", self._sign_again)
+        return client
+
+    def _new_target(self) -> Target:
+        url = self._endpoint.url
+        parts = urlsplit(url)
         tls = self._tls_context() if parts.scheme == "https" else None
-        proxy = botocore.utils.get_environ_proxies(self._url).get(parts.scheme)
-        if proxy is not None and urlsplit(proxy).scheme not in ("", "http"):
-            raise OptionError(f"Only http:// proxies are supported; the environment names {proxy}.")
-        if proxy is not None and "://" not in proxy:
-            proxy = f"http://{proxy}"
-        port = parts.port or (443 if tls else 80)
-        return Target(parts.hostname or "", port, tls, proxy)
+        proxy = botocore.utils.get_environ_proxies(url).get(parts.scheme)
+        return Target(
+            host=parts.hostname or "",
+            port=parts.port or (443 if tls else 80),
+            tls=tls,
+            proxy=_proxy_url(proxy) if proxy else None,
+        )
 
     def _tls_context(self) -> ssl.SSLContext:
+        # Not ssl.create_default_context, which is stricter than botocore in newer Pythons.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self._options.aws_trust_all_certificates:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             return context
         bundle = self._session.get_config_variable("ca_bundle")
-        path = bundle or botocore.httpsession.get_cert_path(True)
-        return ssl.create_default_context(cafile=path)
+        bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE")
+        try:
+            context.load_verify_locations(bundle or botocore.httpsession.get_cert_path(True))
+        except OSError as cause:
+            raise OptionError(
+                f"The certificates of AWS_CA_BUNDLE ('{bundle}') cannot be read: {cause}"
+            ) from cause
+        return context
 
 
 class DynamoDBChannel:
@@ -272,7 +417,7 @@ class DynamoDBChannel:
             read_timeout=options.sink_http_client_read_timeout / 1000,
         )
         self._envelopes: dict[str, tuple[bytes, bytes]] = {}
-        self._signer: Signer | None = None
+        self._signer: tuple[FrozenCredentials, Signer] | None = None
         self._unsent: list[Answer] = []
 
     @property
@@ -285,14 +430,14 @@ class DynamoDBChannel:
         before, after = self._envelopes.get(table) or self._new_envelope(table)
         body = b"%b%b%b" % (before, b",".join(bodies), after)
         try:
-            signer = self._current_signer()
-        except (CredentialsError, botocore.exceptions.BotoCoreError) as cause:
-            error = self._service.explain("ExpiredTokenException", str(cause), table)
+            used, signer = self._current_signer()
+        except CredentialsError as cause:
+            error = self._service.explain("ExpiredTokenException", cause.message, table)
             error.__cause__ = cause
             self._unsent.append(Answer(tag, error=error))
             return
         head = signer.head(body, self._service.now())
-        self._wire.send(head, body, _Sent(tag, table, bodies, signer.identity))
+        self._wire.send(head, body, _Sent(tag, table, bodies, used, self._service.skew))
 
     def poll(self, timeout: float) -> list[Answer]:
         """The answers that are there; waits up to `timeout` seconds for the first one."""
@@ -304,10 +449,10 @@ class DynamoDBChannel:
         """Ends all connections; batches on their way get no answer."""
         self._wire.close()
 
-    def _current_signer(self) -> Signer:
-        identity = self._service.identity()
-        if self._signer is None or self._signer.identity != identity:
-            self._signer = self._service.signer(identity)
+    def _current_signer(self) -> tuple[FrozenCredentials, Signer]:
+        used = self._service.current_credentials()
+        if self._signer is None or self._signer[0] != used:
+            self._signer = used, self._service.signer(used)
         return self._signer
 
     def _new_envelope(self, table: str) -> tuple[bytes, bytes]:
@@ -317,25 +462,38 @@ class DynamoDBChannel:
     def _answer(self, reply: Reply) -> Answer:
         sent = reply.tag
         assert isinstance(sent, _Sent)  # noqa: S101 - send() is the only one to tag
-        error = _fault(reply, partial(self._service.explain, table=sent.table))
+        explain = functools.partial(self._service.explain, table=sent.table)
+        error = _fault(reply, explain)
         if error is not None:
-            error = self._service.heal(error, reply.headers.get("date"), sent.identity)
+            error = self._service.heal(error, reply.headers.get("date"), sent.used, sent.skew)
             return Answer(sent.tag, error=error, seconds=reply.seconds)
-        content = orjson.loads(reply.body)
-        returned = [
-            each for items in (content.get("UnprocessedItems") or {}).values() for each in items
-        ]
-        consumed = sum(each["CapacityUnits"] for each in content.get("ConsumedCapacity") or ())
+        self._service.proven(sent.used)
+        try:
+            returned, consumed = _content(reply.body)
+        except (AttributeError, KeyError, TypeError, ValueError) as cause:
+            error = explain("BadResponse", "the answer is not that of a BatchWriteItem", status=200)
+            error.__cause__ = cause
+            return Answer(sent.tag, error=error, seconds=reply.seconds)
         unprocessed = matching(sent.bodies, returned) if returned else ()
         return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Sent:
     tag: object
     table: str
     bodies: Sequence[bytes]
-    identity: Identity
+    used: FrozenCredentials
+    skew: timedelta
+
+
+def _content(body: bytes) -> tuple[list[dict[str, Any]], float]:
+    """What a BatchWriteItem left unprocessed, under whatever name of the table, and consumed."""
+    content = orjson.loads(body)
+    tables = content.get("UnprocessedItems") or {}
+    returned = [dict(each) for items in tables.values() for each in items]
+    consumed = content.get("ConsumedCapacity") or ()
+    return returned, sum(float(each.get("CapacityUnits") or 0.0) for each in consumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,14 +515,12 @@ def _fault(reply: Reply, explain: Callable[..., ServiceError]) -> ServiceError |
     checksum = reply.headers.get("x-amz-crc32")
     if checksum is not None and checksum != str(zlib.crc32(reply.body)):
         return explain("Crc32Mismatch", "the answer was damaged on its way", status=reply.status)
-    try:
-        content = orjson.loads(reply.body) if reply.status != 200 or not reply.body else None
-    except orjson.JSONDecodeError:
-        content = {}
-    if reply.status == 200 and reply.body.startswith(b"{"):
-        return None
     if reply.status == 200:
-        return explain("BadResponse", "the answer is not a JSON object", status=200)
+        return None
+    try:
+        content = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:  # a load balancer's page, or nothing
+        content = {}
     return _explained(reply, content if isinstance(content, dict) else {}, explain)
 
 
@@ -372,39 +528,56 @@ def _explained(
     reply: Reply, content: dict[str, Any], explain: Callable[..., ServiceError]
 ) -> ServiceError:
     code = str(content.get("__type") or reply.headers.get("x-amzn-errortype") or "")
-    code = code.rpartition("#")[2].partition(":")[0] or f"HTTP {reply.status}"
-    reasons = content.get("ThrottlingReasons") or content.get("throttlingReasons") or ()
+    # A namespace may stand before it, a URL behind it.
+    code = code.partition(":")[0].rpartition("#")[2].strip() or f"HTTP {reply.status}"
+    reasons = content.get("ThrottlingReasons") or content.get("throttlingReasons")
     hint = reply.headers.get("x-amz-retry-after", "")
     return explain(
         code,
         str(content.get("message") or content.get("Message") or "no message"),
         status=reply.status,
-        retry_after=int(hint) / 1000 if hint.isdigit() else None,
-        reasons=tuple((each.get("reason", ""), each.get("resource", "")) for each in reasons),
+        retry_after=int(hint) / 1000 if hint.isdecimal() else None,
+        reasons=tuple(
+            (str(each.get("reason", "")), str(each.get("resource", "")))
+            for each in (reasons if isinstance(reasons, list) else ())
+            if isinstance(each, dict)
+        ),
         request_id=reply.headers.get("x-amzn-requestid"),
     )
 
 
-def _prepared(client: Any) -> tuple[str, str]:
-    """The URL and user agent of a BatchWriteItem as botocore would send it.
+class _Endpoint(NamedTuple):
+    url: str
+    user_agent: str
+    region: str
+
+
+def _endpoint_of(client: Any, table: str) -> _Endpoint:
+    """The URL, user agent and signing region of a BatchWriteItem as botocore would send it.
 
     botocore prepares a call up to the moment of sending and is then handed an empty answer: so
     its endpoint rules (region, dual stack, FIPS, account-based endpoints) hold for our calls.
     """
-    prepared: list[tuple[str, str]] = []
+    prepared: list[Any] = []
 
     def intercept(request: Any, **_: Any) -> AWSResponse:
-        agent = request.headers["User-Agent"]
-        prepared.append((request.url, agent.decode() if isinstance(agent, bytes) else agent))
-        return AWSResponse(request.url, 200, {}, _Empty())
+        prepared.append(request)
+        return AWSResponse(request.url, 200, HTTPHeaders(), _Empty())
 
     event = "before-send.dynamodb.BatchWriteItem"
     client.meta.events.register(event, intercept)
     try:
-        client.batch_write_item(RequestItems={})
+        with credentials.hushed():
+            client.batch_write_item(RequestItems={table: []} if table else {})
     finally:
         client.meta.events.unregister(event, intercept)
-    return prepared[0]
+    [request] = prepared
+    agent, authorization = (
+        value.decode() if isinstance(value, bytes) else value
+        for value in (request.headers["User-Agent"], request.headers.get("Authorization", ""))
+    )
+    scope = re.search(r"/\d{8}/([^/]+)/dynamodb/aws4_request", authorization)
+    return _Endpoint(request.url, agent, scope[1] if scope else client.meta.region_name)
 
 
 class _Empty:
@@ -429,7 +602,34 @@ def _host_header(url: str) -> str:
     return host if parts.port in (None, usual) else f"{host}:{parts.port}"
 
 
+def _http_date(text: str | None) -> datetime | None:
+    try:
+        date = email.utils.parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+
+
+def _proxy_url(text: str) -> str:
+    """A proxy's URL, which environments often give without its scheme."""
+    url = text if "://" in text else f"http://{text.removeprefix('//')}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        shown = url.partition("://")[2].rpartition("@")[2]
+        raise OptionError(
+            f"Only proxies with an http:// URL are supported, and the environment names another "
+            f"one at {shown}. Set HTTPS_PROXY and HTTP_PROXY, or NO_PROXY for the endpoint's host."
+        )
+    return url
+
+
+@functools.cache
 def _warn_of_plain_http(url: str) -> None:
+    """Once in a process for each endpoint."""
     parts = urlsplit(url)
     if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or ""):
         _logger.warning(
@@ -450,20 +650,26 @@ _ADVICE = {
         "AWS does not know the access key: check 'aws.credentials.provider' and its options."
     ),
     "InvalidSignatureException": (
-        "The secret key does not fit the access key: check 'aws.credentials.provider' and its options."
+        "The secret key does not fit the access key, or this machine's clock is wrong: check "
+        "'aws.credentials.provider' and its options."
     ),
+    "RequestTimeTooSkewed": "Set this machine's clock.",
+    "RequestExpired": "Set this machine's clock.",
+    "ProxyError": "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
     "ExpiredTokenException": (
         "The credentials expired and no newer ones could be had: check 'aws.credentials.provider'."
     ),
 }
 
 
-def _without_contents(code: str, message: str) -> str:
+_CONTENTS = re.compile(r"\[.*\]|\{.*\}|(?<=Value )'.*'(?= at ')|(?<=numeric value: ).*")
+
+
+def _without_contents(message: str) -> str:
     """AWS's message without what must not be shown.
 
-    A refused signature comes with the signed headers, the session token among them; a refused
-    item may come with the members of a set.
+    A refused signature comes, from the second line on, with the signed headers, the session token
+    among them; a refused value may be quoted.
     """
-    if code in _SKEWED:
-        message = message.partition("\n")[0]
-    return re.sub(r"\[[^\]]*\]", "[…]", message)
+    lines = message.strip().splitlines() or [""]
+    return _CONTENTS.sub("…", lines[0])[:500]

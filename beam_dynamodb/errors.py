@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "CredentialsError",
+    "DeadLetterError",
     "DynamoDBSinkError",
     "OptionError",
     "RowError",
@@ -71,6 +72,20 @@ class RowError(DynamoDBSinkError, ValueError):
         self.path = path
         self.key = key
         self.table = table
+
+
+class DeadLetterError(DynamoDBSinkError, ValueError):
+    """A dead letter is none, or must be mended before it can be written again.
+
+    Attributes:
+        file: The file that holds it, where it is known.
+        line: The number of its line there, from 1 on; 0 where it is unknown.
+    """
+
+    def __init__(self, message: str, *, file: str | None = None, line: int = 0) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
 
 
 class CredentialsError(DynamoDBSinkError):

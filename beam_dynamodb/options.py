@@ -549,8 +549,10 @@ def _find(written: str) -> tuple[Option[object], str]:
 
 
 def _refuse_unknown(written: str) -> NoReturn:
-    known = [*_BY_KEYWORD, *_BY_KEY] if "_" in written else [*_BY_KEY, *_BY_KEYWORD]
-    near = difflib.get_close_matches(written, known, n=1, cutoff=0.5)
+    # Of two that are equally near, the one in the user's own spelling.
+    known = (_BY_KEYWORD, _BY_KEY) if "_" in written else (_BY_KEY, _BY_KEYWORD)
+    found = [difflib.get_close_matches(written, each, n=1, cutoff=0.5) for each in known]
+    near = next(filter(None, found), [])
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise OptionError(f"Unknown option '{written}'.{hint}", option=written)
 

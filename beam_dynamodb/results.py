@@ -24,6 +24,8 @@ class FailedRecord(NamedTuple):
         key: The record's key as text, where it is known.
         attempts: How many requests carried the record; 0 if it was refused before.
         retriable: Whether the same write may succeed later.
+        request: The WriteRequest in DynamoDB's JSON, `{"PutRequest":…}` or `{"DeleteRequest":…}`,
+            where the record had become one; None if it was refused before.
     """
 
     element: Any
@@ -34,6 +36,7 @@ class FailedRecord(NamedTuple):
     key: str | None
     attempts: int
     retriable: bool
+    request: bytes | None = None
 
 
 class WriteResult(NamedTuple):

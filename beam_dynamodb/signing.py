@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 
 __all__ = ["Identity", "Signer"]
 
@@ -51,13 +53,18 @@ class Signer:
 
         Args:
             host: The Host header, with the port where it is not the scheme's own.
-            path: The path of the URL, `/` for AWS's own endpoints; it is what gets signed.
+            path: The path as the URL has it, `/` for AWS's own endpoints. Its canonical form
+                gets signed.
             request_target: What stands in the request line: the path, or the whole URL where a
                 proxy forwards plain HTTP.
             region: The region the signature is for.
             target: The X-Amz-Target header, as in `DynamoDB_20120810.BatchWriteItem`.
             identity: Whose signature.
             headers: Further headers, sent but not signed, as the user agent.
+
+        Raises:
+            ValueError: The access key or a header holds what cannot travel in a header, such as
+                a line break. The text names the header, not its value.
         """
         self.identity = identity
         self._region = region
@@ -68,12 +75,12 @@ class Signer:
             "x-amz-target": target,
         }
         if identity.token is not None:
-            signed["x-amz-security-token"] = identity.token
+            signed["x-amz-security-token"] = " ".join(identity.token.split())
         names = sorted(signed)
         self._signed_names = ";".join(names)
         canonical = "".join(f"{name}:{signed[name]}\n" for name in names)
         before, after = canonical.split("x-amz-date:\n\n", 1)
-        self._before_date = f"POST\n{path}\n\n{before}x-amz-date:"
+        self._before_date = f"POST\n{_canonical_path(path)}\n\n{before}x-amz-date:"
         self._after_date = f"\n{after}\n{self._signed_names}\n"
         fixed = {
             "Host": host,
@@ -82,6 +89,9 @@ class Signer:
             **({"X-Amz-Security-Token": identity.token} if identity.token is not None else {}),
             **headers,
         }
+        for name, value in {"Authorization": identity.access_key, **fixed}.items():
+            if not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"the header {name} must be printable ASCII")
         self._head = f"POST {request_target} HTTP/1.1\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in fixed.items()
         )
@@ -91,6 +101,15 @@ class Signer:
 
     def head(self, body: bytes, now: datetime) -> bytes:
         """The head of a request with this body, signed for this moment (UTC)."""
+        stamp, authorization = self.sign(body, now)
+        return (
+            f"{self._head}X-Amz-Date: {stamp}\r\n"
+            f"Authorization: {authorization}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode("latin-1")
+
+    def sign(self, body: bytes, now: datetime) -> tuple[str, str]:
+        """The X-Amz-Date and the Authorization header of such a request."""
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
         if stamp[:8] != self._day:
             self._begin_day(stamp[:8])
@@ -98,12 +117,10 @@ class Signer:
         to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{self._scope}\n{_sha256(canonical.encode())}"
         signature = self._day_key.copy()
         signature.update(to_sign.encode())
-        return (
-            f"{self._head}X-Amz-Date: {stamp}\r\n"
-            f"Authorization: AWS4-HMAC-SHA256 Credential={self.identity.access_key}/{self._scope}, "
-            f"SignedHeaders={self._signed_names}, Signature={signature.hexdigest()}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode("latin-1")
+        return stamp, (
+            f"AWS4-HMAC-SHA256 Credential={self.identity.access_key}/{self._scope}, "
+            f"SignedHeaders={self._signed_names}, Signature={signature.hexdigest()}"
+        )
 
     def _begin_day(self, day: str) -> None:
         self._day = day
@@ -116,3 +133,18 @@ class Signer:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+_HEADER_VALUE = re.compile(r"[ -~]*")
+
+
+def _canonical_path(path: str) -> str:
+    """Without empty and dot segments, and percent-encoded, also where it already was."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    end = "/" if kept and path.endswith("/") else ""
+    return quote("/" + "/".join(kept) + end)

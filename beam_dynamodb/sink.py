@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -40,6 +40,10 @@ class ErrorHandling:
     error_handler: Any = None
     on_failure_callback: Callable[[Exception, Any], None] | None = None
 
+    def for_workers(self) -> ErrorHandling:
+        """Without what belongs to the pipeline's construction, and can't be pickled."""
+        return replace(self, error_handler=None, threshold_windowing=None)
+
 
 def parse_known(given: Mapping[str, Any], may_miss: Iterable[str] = ()) -> SinkOptions:
     """The options that are known when the pipeline is built; the others are checked later."""
@@ -48,6 +52,7 @@ def parse_known(given: Mapping[str, Any], may_miss: Iterable[str] = ()) -> SinkO
 
 
 def attribute_names(option: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names of attributes that an option gives; one name may stand alone."""
     names = (names,) if isinstance(names, str) else tuple(names)
     if not all(isinstance(each, str) and each for each in names):
         raise OptionError(f"'{option}' must be names of attributes.", option=option)
@@ -99,7 +104,7 @@ class Settings:
                 key: each.get() if isinstance(each, ValueProvider) else each
                 for key, each in self.given.items()
             },
-            may_miss=("table-name",),
+            may_miss=("table-name",) if callable(self.table) else (),
         )
 
 

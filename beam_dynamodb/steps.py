@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
@@ -19,12 +20,12 @@ from apache_beam.transforms.userstate import (
     TimerSpec,
     on_timer,
 )
-from apache_beam.utils.timestamp import Duration, Timestamp
-from apache_beam.utils.windowed_value import WindowedValue
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration, Timestamp
 from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
-from beam_dynamodb.errors import RowError, WriteError
+from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import Request, RequestFactory, shard_of
 from beam_dynamodb.results import FailedRecord
@@ -36,11 +37,13 @@ from beam_dynamodb.writer import Failure, Tally, Writer
 __all__ = [
     "FAILED",
     "NAMESPACE",
-    "KeepLatest",
-    "KeepLatestUntilTimeout",
     "ToRequest",
     "WriteBundle",
+    "WriteLatest",
+    "WriteLatestUntilTimeout",
 ]
+
+_logger = logging.getLogger(__name__)
 
 NAMESPACE = "beam_dynamodb"
 """The namespace of all metrics."""
@@ -98,10 +101,10 @@ class _Fractions:
 
 
 class _OwnWindows(tuple[Any, ...]):
-    """The windows of a value that a DoFn emits while it processes another one.
+    """The windows of a value that `process` emits while its input is another one.
 
-    Beam multiplies the windows of a WindowedValue that `process` emits by the number of windows
-    of the current input, although the value brings its own. These can't be multiplied.
+    Beam multiplies the windows of such a value by the number of windows of the input, although
+    the value brings its own. These can't be multiplied.
     """
 
     __slots__ = ()
@@ -109,14 +112,9 @@ class _OwnWindows(tuple[Any, ...]):
     def __imul__(self, _: object) -> _OwnWindows:
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _OwnWindows, (tuple(self),)
 
-
-def _emitted(request: Request) -> WindowedValue:
-    """A request's element, with the timestamp and the windows it had."""
-    element, micros, windows = request.origin
-    return windowed_value(element, micros, windows)
+_GLOBAL = _OwnWindows([GlobalWindow()])
+"""Where packs travel: their elements may be of many windows, and carry them along."""
 
 
 class _Failing(beam.DoFn):
@@ -130,16 +128,16 @@ class _Failing(beam.DoFn):
         self._sink = self._settings.sink()
 
     def _dead_letter(
-        self, error: RowError | WriteError, element: Any, micros: int, windows: Any
-    ) -> TaggedOutput:
+        self, error: RowError | WriteError, element: Any, body: bytes | None = None
+    ) -> FailedRecord:
         """The dead letter of an element, or the error itself where none is wanted."""
         handling = self._handling
         if handling is None or not isinstance(error, handling.exc_class):
             raise error
         if handling.on_failure_callback is not None:
-            handling.on_failure_callback(error, element)
+            _call_back(handling.on_failure_callback, error, element)
         _Meters.failed.inc()
-        record = FailedRecord(
+        return FailedRecord(
             element=element,
             error=(type(error), repr(error), traceback.format_exception(error)),
             code=error.code,
@@ -148,50 +146,64 @@ class _Failing(beam.DoFn):
             key=error.key,
             attempts=getattr(error, "attempts", 0),
             retriable=getattr(error, "retriable", False),
+            request=body,
         )
-        return TaggedOutput(FAILED, windowed_value(record, micros, windows))
+
+
+def _call_back(callback: Callable[[Exception, Any], None], error: Exception, element: Any) -> None:
+    # As ParDo.with_exception_handling has it: a callback that fails is nobody's failure.
+    try:
+        callback(error, element)
+    except Exception as fault:
+        _logger.warning("on_failure_callback failed: %r", fault, exc_info=True)
 
 
 class ToRequest(_Failing):
-    """Rows to packs of requests; with keys, the latest of each key in a pack, by shard."""
+    """Rows to packs of requests; with keys, the latest of each key in a pack, by shard.
+
+    A pack leaves the windows of its rows: it is in the global window, and each request carries
+    its element's windows and timestamp. So no runner drops what is late, sessions need no
+    merging state, and a row in many windows is written once.
+    """
 
     def start_bundle(self) -> None:
-        self._open: dict[tuple[Any, ...], _OpenPack] = {}
+        self._open: dict[int, _OpenPack] = {}
         self._held = 0
         self._received = 0
         self._ignored = 0
         self._windows: Any = None
         table = self._settings.table
-        self._table = table.get() if isinstance(table, ValueProvider) else table
-        self._factory = None if callable(table) else self._sink.factory(str(self._table))
+        table = table.get() if isinstance(table, ValueProvider) else table
+        self._factory = None if callable(table) else self._sink.factory(str(table))
         self._keyed = bool(self._settings.partitioned_by)
         self._most_held = self._sink.options.sink_requests_max_buffered
 
-    def process(
-        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
-    ) -> Iterable[Any]:
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
         self._received += 1
         if windowed.windows is not self._windows:
             self._windows = windowed.windows
-            self._own_windows = _OwnWindows(self._windows)
-            # A row in several windows is written once, in the one that ends last.
-            self._home = (max(self._windows, key=_end_of),) if self._keyed else ()
+            self._origin_windows = tuple(windowed.windows)
         micros = windowed.timestamp_micros
+        factory = self._factory
         try:
-            factory = self._factory or self._factory_of(element)
-            request = factory.request(element, micros, (element, micros, self._own_windows))
-        except RowError as error:
-            return [self._dead_letter(error, element, micros, self._own_windows)]
+            factory = factory or self._factory_of(element)
+            request = factory.request(element, micros, (element, micros, self._origin_windows))
+        except Exception as error:
+            return [TaggedOutput(FAILED, self._refused(error, element, factory))]
         if request is None:
             self._ignored += 1
             return ()
+        if self._factory is None and request.identity is not None:
+            # Records of one identity in two tables are two records.
+            request = request._replace(identity=f"{request.table} {request.identity}")
         return self._collect(request, micros)
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
+    def finish_bundle(self) -> Iterator[Any]:
+        outputs = self._close_all()
         _Meters.received.inc(self._received)
         if self._ignored:
             _Meters.ignored.inc(self._ignored)
-        return iter(self._close_all())
+        return iter(outputs)
 
     def _factory_of(self, element: Any) -> RequestFactory:
         try:
@@ -203,37 +215,86 @@ class ToRequest(_Failing):
             ) from cause
         return self._sink.factory(table if isinstance(table, str) else repr(table))
 
-    def _collect(self, request: Request, micros: int) -> Iterable[WindowedValue]:
+    def _refused(
+        self,
+        cause: Exception,
+        element: Any,
+        factory: RequestFactory | None,
+        body: bytes | None = None,
+    ) -> FailedRecord:
+        """The dead letter of a row that can't become a request, told by its key."""
+        if isinstance(cause, DynamoDBSinkError) and not isinstance(cause, RowError):
+            raise cause
+        fault = cause if isinstance(cause, RowError) else RowError(f"raised {cause!r}.")
+        key = fault.key or (factory.key_text_of(element) if factory else None)
+        table = fault.table or (factory.table if factory else None)
+        where = f" to table '{table}'" if table else ""
+        error = RowError(
+            f"The record {key or '(of unknown key)'} can't be written{where}: {fault.message}",
+            code=fault.code,
+            path=fault.path,
+            key=key,
+            table=table,
+        )
+        error.__cause__ = cause
+        return self._dead_letter(error, element, body)
+
+    def _collect(self, request: Request, micros: int) -> Iterable[Any]:
         """Puts a request into its pack; gives the packs that are ready to go on."""
         identity = request.identity
         shard = shard_of(identity, _SHARDS) if identity is not None else 0
-        where = (shard, self._home)
-        pack = self._open.get(where)
+        pack = self._open.get(shard)
         if pack is None:
-            pack = self._open[where] = _OpenPack(micros)
+            pack = self._open[shard] = _OpenPack(micros)
         self._held += pack.add(request, micros)
         if len(pack.requests) >= _PACK_REQUESTS or pack.size >= _PACK_BYTES:
-            return [self._close(where, pack)]
+            return self._close(shard, pack)
         return self._close_all() if self._held >= self._most_held else ()
 
-    def _close_all(self) -> list[WindowedValue]:
-        return [self._close(where, pack) for where, pack in list(self._open.items())]
+    def _close_all(self) -> list[Any]:
+        return [each for item in list(self._open.items()) for each in self._close(*item)]
 
-    def _close(self, where: tuple[Any, ...], pack: _OpenPack) -> WindowedValue:
-        del self._open[where]
+    def _close(self, shard: int, pack: _OpenPack) -> list[Any]:
+        del self._open[shard]
         self._held -= len(pack.requests)
         requests = list(pack.requests.values())
         if not self._keyed:
-            return windowed_value(Pack(requests), pack.micros, requests[0].origin[2])
+            return [windowed_value(Pack(requests), pack.micros, _GLOBAL)]
         if pack.superseded:
             _Meters.superseded.inc(pack.superseded)
-        shard, home = where
-        return windowed_value((shard, Pack(requests).to_bytes()), pack.micros, _OwnWindows(home))
+        try:
+            data = Pack(requests).to_bytes()
+        except Exception:
+            return self._close_without_unpicklable(shard, pack, requests)
+        return [windowed_value((shard, data), pack.micros, _GLOBAL)]
 
+    def _close_without_unpicklable(
+        self, shard: int, pack: _OpenPack, requests: list[Request]
+    ) -> list[Any]:
+        outputs: list[Any] = []
+        fit = []
+        for request in requests:
+            try:
+                Pack([request]).to_bytes()
+                fit.append(request)
+            except Exception as cause:
+                outputs.append(self._unpicklable(cause, request))
+        if fit:
+            outputs.append(windowed_value((shard, Pack(fit).to_bytes()), pack.micros, _GLOBAL))
+        return outputs
 
-def _end_of(window: Any) -> Timestamp:
-    end: Timestamp = window.max_timestamp()
-    return end
+    def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
+        element, micros, windows = request.origin
+        fault = RowError(
+            f"partitioned_by sends elements to another worker, and this one, a "
+            f"{type(element).__name__}, can't be pickled.",
+            code="NotPicklable",
+            key=self._sink.factory(request.table).key_text(request.body),
+            table=request.table,
+        )
+        fault.__cause__ = cause
+        record = self._refused(fault, repr(element), None, request.body)
+        return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
 
 class _OpenPack:
@@ -259,135 +320,8 @@ class _OpenPack:
         return len(self.requests) - before
 
 
-class KeepLatest(beam.DoFn):
-    """The stateful step: of the records of a key that wait in a shard, only the latest goes on.
-
-    What waits goes on when a batch of distinct keys is complete, and at the end of the window.
-    """
-
-    HELD = BagStateSpec("held", BytesCoder())
-    SUMMARY = ReadModifyWriteStateSpec("summary", BytesCoder())
-    WINDOW_END = TimerSpec("window_end", TimeDomain.WATERMARK)
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def setup(self) -> None:
-        self._sink = self._settings.sink()
-
-    def process(
-        self,
-        element: tuple[int, bytes],
-        window: Any = beam.DoFn.WindowParam,
-        held: Any = beam.DoFn.StateParam(HELD),
-        summary: Any = beam.DoFn.StateParam(SUMMARY),
-        window_end: Any = beam.DoFn.TimerParam(WINDOW_END),
-    ) -> Iterable[Pack]:
-        whole, anew = self._add(element[1], held, summary)
-        if anew:
-            window_end.set(window.max_timestamp())
-        return whole
-
-    @on_timer(WINDOW_END)
-    def at_window_end(
-        self,
-        window: Any = beam.DoFn.WindowParam,
-        held: Any = beam.DoFn.StateParam(HELD),
-        summary: Any = beam.DoFn.StateParam(SUMMARY),
-    ) -> Iterable[WindowedValue]:
-        return self._flush(window, held, summary)
-
-    def _add(self, data: bytes, held: Any, summary: Any) -> tuple[list[Pack], bool]:
-        """Adds a pack to what waits.
-
-        Returns:
-            The packs that are complete, and whether what waits now is all new.
-        """
-        batch_size = self._sink.options.sink_batch_max_size
-        known, count = _read_summary(summary)
-        pack = Pack.from_bytes(data)
-        identities = known.union([each.identity for each in pack.requests])
-        count += len(pack.requests)
-        if len(identities) < batch_size and count < _PACK_REQUESTS:
-            held.add(data)
-            _write_summary(summary, identities, count)
-            return [], not known
-        latest = self._latest([*held.read(), data])
-        whole = len(latest) - len(latest) % batch_size
-        going, staying = latest[:whole], latest[whole:]
-        held.clear()
-        if staying:
-            held.add(Pack(staying).to_bytes())
-        _write_summary(summary, {each.identity for each in staying}, len(staying))
-        return [Pack(going)] if going else [], bool(going and staying)
-
-    def _flush(self, window: Any, held: Any, summary: Any) -> list[WindowedValue]:
-        requests = self._latest(held.read())
-        held.clear()
-        summary.clear()
-        if not requests:
-            return []
-        micros = min(each.origin[1] for each in requests)
-        return [windowed_value(Pack(requests), micros, (window,))]
-
-    def _latest(self, packs: Iterable[bytes]) -> list[Request]:
-        latest: dict[str, Request] = {}
-        superseded = keep_latest(latest, Pack.joined(packs))
-        if superseded:
-            _Meters.superseded.inc(superseded)
-        return list(latest.values())
-
-
-class KeepLatestUntilTimeout(KeepLatest):
-    """The same for unbounded input: what waits also goes on after `sink.flush-buffer.timeout`.
-
-    A class of its own since the mere presence of a processing-time timer moves a pipeline with
-    bounded input to a slower runner, which never fires it.
-    """
-
-    TIMEOUT = TimerSpec("flush_timeout", TimeDomain.REAL_TIME)
-
-    def process(
-        self,
-        element: tuple[int, bytes],
-        window: Any = beam.DoFn.WindowParam,
-        held: Any = beam.DoFn.StateParam(KeepLatest.HELD),
-        summary: Any = beam.DoFn.StateParam(KeepLatest.SUMMARY),
-        window_end: Any = beam.DoFn.TimerParam(KeepLatest.WINDOW_END),
-        timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
-    ) -> Iterable[Pack]:
-        whole, anew = self._add(element[1], held, summary)
-        if anew:
-            window_end.set(window.max_timestamp())
-            wait = Duration(micros=self._sink.options.sink_flush_buffer_timeout * 1000)
-            timeout.set(Timestamp.now() + wait)
-        return whole
-
-    @on_timer(TIMEOUT)
-    def at_timeout(
-        self,
-        window: Any = beam.DoFn.WindowParam,
-        held: Any = beam.DoFn.StateParam(KeepLatest.HELD),
-        summary: Any = beam.DoFn.StateParam(KeepLatest.SUMMARY),
-    ) -> Iterable[WindowedValue]:
-        return self._flush(window, held, summary)
-
-
-def _read_summary(summary: Any) -> tuple[frozenset[str], int]:
-    """Which identities wait in a shard, and how many requests that are not merged yet."""
-    data = summary.read()
-    return pickle.loads(data) if data else (frozenset(), 0)  # noqa: S301 - our own bytes
-
-
-def _write_summary(summary: Any, identities: Iterable[str | None], count: int) -> None:
-    if count:
-        summary.write(pickle.dumps((frozenset(identities), count), protocol=5))
-    else:
-        summary.clear()
-
-
-class WriteBundle(_Failing):
-    """Packs to DynamoDB: full batches at once, the rest and what is left in finish_bundle."""
+class _Writing(_Failing):
+    """A step that writes: full batches at once, the rest and what is left in finish_bundle."""
 
     _writer: Writer | None = None
 
@@ -403,9 +337,6 @@ class WriteBundle(_Failing):
         if self._writer is None:
             self._writer = self._sink.writer()
 
-    def process(self, pack: Pack) -> Iterable[Any]:
-        return self._run(lambda writer: writer.write(pack.requests))
-
     def finish_bundle(self) -> Iterable[Any]:
         outputs = self._run(lambda writer: writer.finish())
         for table in self._tables:
@@ -417,6 +348,9 @@ class WriteBundle(_Failing):
 
     def teardown(self) -> None:
         self._end_writer()
+
+    def _write(self, requests: Sequence[Request]) -> Iterable[Any]:
+        return self._run(lambda writer: writer.write(requests)) if requests else ()
 
     def _run(self, work: Callable[[Writer], None]) -> list[Any]:
         """Lets the writer work; what it raises leaves nothing on its way to DynamoDB."""
@@ -437,13 +371,13 @@ class WriteBundle(_Failing):
                 writer.close()
 
     def _outputs(self, tally: Tally) -> list[Any]:
-        outputs: list[Any] = [_emitted(request) for request in tally.written]
+        outputs: list[Any] = [windowed_value(*request.origin) for request in tally.written]
         outputs += [self._failure(failure) for failure in tally.failures]
         self._tables.update(tally.tables)
         self._report(tally)
         return outputs
 
-    def _failure(self, failure: Failure) -> TaggedOutput:
+    def _failure(self, failure: Failure) -> TaggedOutput[str, Any]:
         request, cause = failure.request, failure.error
         key = self._sink.factory(request.table).key_text(request.body)
         error = WriteError(
@@ -458,7 +392,9 @@ class WriteBundle(_Failing):
         error.__cause__ = cause
         if self._sink.options.sink_fail_on_error:
             raise error
-        return self._dead_letter(error, *request.origin)
+        element, micros, windows = request.origin
+        record = self._dead_letter(error, element, request.body)
+        return TaggedOutput(FAILED, windowed_value(record, micros, windows))
 
     def _report(self, tally: Tally) -> None:
         for counter, amount in (
@@ -477,3 +413,162 @@ class WriteBundle(_Failing):
             _Meters.latency.update(round(seconds * 1000))
         self._throttled.add(tally.throttled_seconds)
         self._consumed.add(tally.consumed)
+
+
+class WriteBundle(_Writing):
+    """Packs to DynamoDB as they come."""
+
+    def process(self, pack: Pack) -> Iterable[Any]:
+        return self._write(pack.requests)
+
+
+class _Waiting(NamedTuple):
+    """What waits in a shard.
+
+    Attributes:
+        identities: Whose records.
+        size: How many of them, not merged yet.
+        window_end: When the first window of any of them ends, in microseconds.
+    """
+
+    identities: frozenset[str | None]
+    size: int
+    window_end: int
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> _Waiting:
+        requests = list(requests)
+        # Few windows, many requests: look at each tuple of windows once.
+        windows = {id(each.origin[2]): each.origin[2] for each in requests}.values()
+        ends = [window.max_timestamp().micros for several in windows for window in several]
+        identities = frozenset([each.identity for each in requests])
+        return cls(identities, len(requests), min(ends, default=MAX_TIMESTAMP.micros))
+
+    def __add__(self, other: _Waiting) -> _Waiting:  # type: ignore[override]
+        return _Waiting(
+            self.identities | other.identities,
+            self.size + other.size,
+            min(self.window_end, other.window_end),
+        )
+
+    @classmethod
+    def read(cls, state: Any) -> _Waiting:
+        data = state.read()
+        return cls(*pickle.loads(data)) if data else _NOTHING  # noqa: S301 - our own bytes
+
+    def write(self, state: Any) -> None:
+        if self.size:
+            state.write(pickle.dumps(tuple(self), protocol=5))
+        else:
+            state.clear()
+
+
+_NOTHING = _Waiting.of(())
+
+
+class WriteLatest(_Writing):
+    """The stateful step: of the records of a key that wait in a shard, only the latest is written.
+
+    What waits is written when a batch of distinct keys is complete, and at the end of the first
+    window of any of it. State and writer are in one step, so that whatever a runner does between
+    steps, two writes of a key never overtake each other.
+    """
+
+    HELD = BagStateSpec("held", BytesCoder())
+    SUMMARY = ReadModifyWriteStateSpec("summary", BytesCoder())
+    WINDOW_END = TimerSpec("window_end", TimeDomain.WATERMARK)
+
+    def process(
+        self,
+        element: tuple[int, bytes],
+        held: Any = beam.DoFn.StateParam(HELD),
+        summary: Any = beam.DoFn.StateParam(SUMMARY),
+        window_end: Any = beam.DoFn.TimerParam(WINDOW_END),
+    ) -> Iterable[Any]:
+        return self._add(element[1], held, summary, window_end)
+
+    @on_timer(WINDOW_END)
+    def at_window_end(
+        self,
+        held: Any = beam.DoFn.StateParam(HELD),
+        summary: Any = beam.DoFn.StateParam(SUMMARY),
+    ) -> Iterable[Any]:
+        return self._flush(held, summary)
+
+    def _add(
+        self, data: bytes, held: Any, summary: Any, window_end: Any, timeout: Any = None
+    ) -> Iterable[Any]:
+        """Adds a pack to what waits, writes the batches that are complete, and sets the timers."""
+        batch_size = self._sink.options.sink_batch_max_size
+        before = _Waiting.read(summary)
+        after = before + _Waiting.of(Pack.from_bytes(data).requests)
+        going: list[Request] = []
+        if len(after.identities) < batch_size and after.size < _PACK_REQUESTS:
+            _hold(held, before.size, data)
+        else:
+            latest = self._latest([*_held(held), data])
+            whole = len(latest) - len(latest) % batch_size
+            going, staying = latest[:whole], latest[whole:]
+            # Those that waited before are the first of the latest, so if any go, these all go.
+            before = _NOTHING if going else before
+            after = _Waiting.of(staying)
+            held.clear()
+            if staying:
+                _hold(held, 0, Pack(staying).to_bytes())
+        after.write(summary)
+        if after.window_end < before.window_end:
+            window_end.set(Timestamp(micros=after.window_end))
+        if timeout is not None and after.size and not before.size:
+            wait = Duration(micros=self._sink.options.sink_flush_buffer_timeout * 1000)
+            timeout.set(Timestamp.now() + wait)
+        return self._write(going)
+
+    def _flush(self, held: Any, summary: Any) -> Iterable[Any]:
+        requests = self._latest(_held(held))
+        held.clear()
+        summary.clear()
+        return self._write(requests)
+
+    def _latest(self, packs: Iterable[bytes]) -> list[Request]:
+        latest: dict[str, Request] = {}
+        superseded = keep_latest(latest, Pack.joined(packs))
+        if superseded:
+            _Meters.superseded.inc(superseded)
+        return list(latest.values())
+
+
+def _hold(held: Any, place: int, data: bytes) -> None:
+    # A bag has no order of its own.
+    held.add(place.to_bytes(4, "big") + data)
+
+
+def _held(held: Any) -> list[bytes]:
+    return [data[4:] for data in sorted(held.read())]
+
+
+class WriteLatestUntilTimeout(WriteLatest):
+    """The same for unbounded input: what waits is also written after `sink.flush-buffer.timeout`.
+
+    A class of its own since the mere presence of a processing-time timer moves a pipeline with
+    bounded input to a slower runner, which never fires it.
+    """
+
+    TIMEOUT = TimerSpec("flush_timeout", TimeDomain.REAL_TIME)
+
+    def process(
+        self,
+        element: tuple[int, bytes],
+        held: Any = beam.DoFn.StateParam(WriteLatest.HELD),
+        summary: Any = beam.DoFn.StateParam(WriteLatest.SUMMARY),
+        window_end: Any = beam.DoFn.TimerParam(WriteLatest.WINDOW_END),
+        timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
+    ) -> Iterable[Any]:
+        return self._add(element[1], held, summary, window_end, timeout)
+
+    @on_timer(TIMEOUT)
+    def at_timeout(
+        self,
+        held: Any = beam.DoFn.StateParam(WriteLatest.HELD),
+        summary: Any = beam.DoFn.StateParam(WriteLatest.SUMMARY),
+    ) -> Iterable[Any]:
+        return self._flush(held, summary)

@@ -9,7 +9,9 @@ import apache_beam as beam
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.combiners import CountCombineFn
+from apache_beam.transforms.core import Windowing
 from apache_beam.transforms.display import DisplayDataItem
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints import KV
 from apache_beam.utils.shared import Shared
 
@@ -20,25 +22,25 @@ from beam_dynamodb.results import FailedRecord, WriteResult
 from beam_dynamodb.sink import KEYWORDS, ErrorHandling, Settings, attribute_names, parse_known
 from beam_dynamodb.steps import (
     FAILED,
-    KeepLatest,
-    KeepLatestUntilTimeout,
     ToRequest,
     WriteBundle,
+    WriteLatest,
+    WriteLatestUntilTimeout,
 )
 
 __all__ = ["ReadFromDynamoDB", "WriteToDynamoDB"]
 
 
-class WriteToDynamoDB(beam.PTransform):
+class WriteToDynamoDB(beam.PTransform[Any, Any]):
     """Writes rows to DynamoDB, at least once, the latest record of a key last.
 
     Elements are rows (dict, `beam.Row`, NamedTuple, dataclass, or an item in wire form), each a
     put of the whole item, or `Put(row)` and `Delete(key)`.
 
-        rows ── ToRequest ── KeepLatest ── WriteBundle ── written
-                    │         (stateful,        │
-                    │     only with keys)       │
-                    └───────── failed ──────────┘
+        rows ── ToRequest ── WriteBundle, or with keys ── written
+                    │        WriteLatest (stateful)
+                    │                  │
+                    └───── failed ─────┘
 
     The keyword arguments are the options of Flink's DynamoDB SQL connector, `sink.batch.max-size`
     being `sink_batch_max_size`; `SinkOptions` declares them. Without a handler for failures
@@ -195,17 +197,19 @@ class WriteToDynamoDB(beam.PTransform):
 
     def expand(self, rows: PCollection[Any]) -> WriteResult:
         """Builds the steps; see the class."""
-        settings = self._settings
+        settings, handling = self._settings, self._handling and self._handling.for_workers()
         requests, refused = rows | "ToRequest" >> beam.ParDo(
-            ToRequest(settings, self._handling)
+            ToRequest(settings, handling)
         ).with_outputs(FAILED, main="requests")
+        requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
+        label, write = "WriteBundle", beam.ParDo(WriteBundle(settings, handling))
         if settings.partitioned_by:
             requests.element_type = KV[int, bytes]
-            keep_latest_fn = KeepLatest if rows.is_bounded else KeepLatestUntilTimeout
-            requests = requests | "KeepLatest" >> beam.ParDo(keep_latest_fn(settings))
-        written, failed = requests | "WriteBundle" >> beam.ParDo(
-            WriteBundle(settings, self._handling)
-        ).with_outputs(FAILED, main="written")
+            latest = WriteLatest if rows.is_bounded else WriteLatestUntilTimeout
+            label, write = "WriteLatest", beam.ParDo(latest(settings, handling))
+        written, failed = requests | label >> write.with_outputs(FAILED, main="written")
+        # Each element comes back in the windows it had.
+        written._windowing = failed._windowing = rows.windowing  # noqa: SLF001
         written.element_type = rows.element_type
         return WriteResult(written, self._dead_letters(rows, refused, failed))
 
@@ -244,7 +248,7 @@ class WriteToDynamoDB(beam.PTransform):
         }
 
 
-class ReadFromDynamoDB(beam.PTransform):
+class ReadFromDynamoDB(beam.PTransform[Any, Any]):
     """There is none: the connector is write-only."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -258,7 +262,7 @@ class ReadFromDynamoDB(beam.PTransform):
         )
 
 
-class _Threshold(beam.PTransform):
+class _Threshold(beam.PTransform[Any, Any]):
     """Fails the pipeline when too large a share of the records failed."""
 
     def __init__(self, handling: ErrorHandling) -> None:

@@ -16,11 +16,21 @@ import ssl
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httptools
 
-__all__ = ["Reply", "Target", "Wire", "WireError"]
+__all__ = ["CONNECT_TIMEOUT", "UNTRUSTED_ADVICE", "Reply", "Target", "Wire", "WireError"]
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds until a connection must stand, where nobody says otherwise."""
+
+UNTRUSTED_ADVICE = (
+    "Check 'aws.endpoint'; set AWS_CA_BUNDLE to the certificate of its authority, or, for a test "
+    "endpoint only, 'aws.trust.all.certificates'."
+)
+"""What to do where a server's certificate is not trusted."""
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
@@ -35,8 +45,9 @@ class WireError(Exception):
     """A request got no answer.
 
     Attributes:
-        code: `ConnectionError`, `ConnectTimeout`, `ReadTimeout`, `BadResponse`, `TlsError` or
-            `ProxyError`.
+        code: `ConnectionError`, `ConnectTimeout`, `TlsError` or `ProxyError` where nothing of the
+            request was sent; `NoAnswer`, `ReadTimeout` or `BadResponse` where the server may
+            have got it.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -70,16 +81,18 @@ class Target:
     """Where connections lead, and how.
 
     Attributes:
-        host: The server's name.
+        host: The server's name or address; an IPv6 address without brackets.
         port: Its port.
         tls: The TLS context, or None for plain HTTP.
-        proxy: The URL of an HTTP proxy in between, or None.
+        proxy: The `http://` URL of a proxy in between, or None. A request over TLS goes through
+            a tunnel that the proxy opens (CONNECT); a plain one must name the whole URL in its
+            request line and hold `proxy_authorization`.
     """
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # it may hold a password
 
     @property
     def address(self) -> tuple[str, int]:
@@ -87,7 +100,7 @@ class Target:
         if self.proxy is None:
             return self.host, self.port
         parts = urlsplit(self.proxy)
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        return parts.hostname or "", parts.port or 80
 
     @property
     def proxy_authorization(self) -> str | None:
@@ -102,8 +115,8 @@ class Target:
 class Wire:
     """A pool of connections to one target, each with at most one request on its way.
 
-    Not thread-safe: it belongs to the thread that polls it. `send` never waits; `poll` waits at
-    most as long as it is told.
+    Not thread-safe: it belongs to the thread that polls it. `send` waits for nothing but the
+    lookup of the host's name; `poll` waits at most as long as it is told.
     """
 
     def __init__(
@@ -112,22 +125,27 @@ class Wire:
         *,
         max_connections: int,
         read_timeout: float,
-        connect_timeout: float = 10.0,
+        connect_timeout: float = CONNECT_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
+        lookup: Callable[..., list[Any]] = socket.getaddrinfo,
     ) -> None:
         """Opens nothing yet.
 
         Args:
             target: Where to connect to.
             max_connections: The most connections at once (`sink.http-client.max-concurrency`).
-            read_timeout: Seconds a read may take (`sink.http-client.read-timeout`).
-            connect_timeout: Seconds until a connection, TLS included, must stand.
+            read_timeout: Seconds without a byte in either direction until a request is given up
+                (`sink.http-client.read-timeout`).
+            connect_timeout: Seconds until a connection, TLS included, must stand. Where the host
+                has several addresses, each gets its share of them.
             clock: Seconds that only go forward.
+            lookup: Gives a host's addresses, as `socket.getaddrinfo`.
         """
         self.target = target
         self._max_connections = max_connections
         self._timeouts = (connect_timeout, read_timeout)
         self._clock = clock
+        self._lookup = lookup
         self._selector = selectors.DefaultSelector()
         self._idle: list[_Connection] = []
         self._busy: dict[_Connection, None] = {}
@@ -145,15 +163,19 @@ class Wire:
         return bool(self._idle) or len(self._busy) < self._max_connections
 
     def send(self, head: bytes, body: bytes, tag: object) -> None:
-        """Sends a request on a free connection, or on a new one.
+        """Sends a request on a free connection, or on a new one. Only while `has_room`.
+
+        What goes wrong comes as a reply's error. A kept-alive connection that the server has
+        closed is replaced. No request is sent twice: the first one could still be carried out
+        after the second one's answer.
 
         Args:
             head: Request line and headers, with the empty line at their end.
             body: The body, whose length the head told.
             tag: Comes back with the reply.
         """
-        connection = self._idle.pop() if self._idle else _Connection(self.target, self._timeouts)
-        connection.begin(head + body, tag, self._clock())
+        connection = self._idle.pop() if self._idle else self._new_connection()
+        connection.begin(head + body, tag)
         self._busy[connection] = None
         self._advance(connection)
 
@@ -181,14 +203,17 @@ class Wire:
         self._idle.clear()
         self._selector.close()
 
-    def _advance(self, connection: _Connection) -> None:
+    def _new_connection(self) -> _Connection:
+        return _Connection(self.target, self._timeouts, self._clock, self._lookup)
+
+    def _advance(self, connection: _Connection, fault: WireError | None = None) -> None:
         """Lets a connection go on until it has to wait, or is done with its request."""
         if connection not in self._busy:  # an idle one became readable: the server hung up,
             if not connection.is_open():  # or sent a TLS session ticket
                 self._idle.remove(connection)
                 self._drop(connection)
             return
-        reply = connection.step(self._clock)
+        reply = connection.step(fault)
         if reply is None:
             self._watch(connection)
             self._next_check = min(self._next_check, connection.deadline)
@@ -203,16 +228,15 @@ class Wire:
 
     def _watch(self, connection: _Connection) -> None:
         """Registers what the connection waits for, if it is not what it waited for before."""
-        if connection.watched == (connection.socket, connection.events):
+        if connection.watched == (connection.sock, connection.events):
             return
-        previous = connection.watched[0]
-        if previous is not None and previous is not connection.socket:
+        if connection.watched[0] is not connection.sock:
             self._forget(connection)
         if connection.watched[0] is None:
-            self._selector.register(connection.socket, connection.events, connection)
+            self._selector.register(connection.sock, connection.events, connection)
         else:
-            self._selector.modify(connection.socket, connection.events, connection)
-        connection.watched = (connection.socket, connection.events)
+            self._selector.modify(connection.sock, connection.events, connection)
+        connection.watched = (connection.sock, connection.events)
 
     def _forget(self, connection: _Connection) -> None:
         watched = connection.watched[0]
@@ -231,70 +255,78 @@ class Wire:
         if now < self._next_check:
             return
         for connection in [each for each in self._busy if each.deadline <= now]:
-            del self._busy[connection]
-            self._done.append(connection.time_out(now))
-            self._drop(connection)
+            self._advance(connection, connection.too_late())
         self._next_check = min((each.deadline for each in self._busy), default=now + 1.0)
 
 
 class _Connection:
     """One connection: the request on it, and how far it got."""
 
-    def __init__(self, target: Target, timeouts: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        timeouts: tuple[float, float],
+        clock: Callable[[], float],
+        lookup: Callable[..., list[Any]],
+    ) -> None:
         self._target = target
         self._connect_timeout, self._read_timeout = timeouts
+        self._clock = clock
+        self._lookup = lookup
         self._socket: socket.socket | None = None
         self._retired: list[socket.socket] = []
         self._steps: Waits | None = None
         self._answer = _Answer()
+        self._connected = False
         self.events = 0
         self.watched: tuple[socket.socket | None, int] = (None, 0)
         self.deadline = 0.0
         self.reusable = False
 
     @property
-    def socket(self) -> socket.socket:
+    def sock(self) -> socket.socket:
         assert self._socket is not None  # noqa: S101 - set by the first step of every request
         return self._socket
 
-    def begin(self, request: bytes, tag: object, now: float) -> None:
+    def begin(self, request: bytes, tag: object) -> None:
         self._tag = tag
-        self._started = now
-        self._connected = self._socket is not None
-        self.deadline = now + (self._read_timeout if self._connected else self._connect_timeout)
+        self._started = self._clock()
         self._answer = _Answer()
+        self._asked = False
         self.reusable = False
         self._steps = self._exchange(request)
 
-    def step(self, clock: Callable[[], float]) -> Reply | None:
-        """Goes on as far as possible; the reply when the exchange is over."""
-        assert self._steps is not None  # noqa: S101 - begin() came before
+    def step(self, fault: WireError | None = None) -> Reply | None:
+        """Goes on as far as possible, or fails where it waits; the reply when all is over."""
+        steps = self._steps
+        assert steps is not None  # noqa: S101 - begin() came before
         try:
-            self.events = next(self._steps)
+            self.events = next(steps) if fault is None else steps.throw(fault)
         except StopIteration:
-            return self._reply(clock())
+            return self._reply()
         except WireError as error:
-            return self._failed(error, clock())
+            return self._failed(error)
         except ssl.SSLCertVerificationError as cause:
-            return self._failed(_untrusted(self._target, cause), clock())
-        except (OSError, ssl.SSLError) as cause:
-            return self._failed(_broken(self._target, cause), clock())
+            return self._failed(_untrusted(self._target, cause))
+        except (OSError, ValueError) as cause:  # the latter for a host that cannot be a name
+            return self._failed(_broken(self._target, cause, asked=self._asked))
         if self._connected:
-            self.deadline = clock() + self._read_timeout
+            self.deadline = self._clock() + self._read_timeout
         return None
 
-    def time_out(self, now: float) -> Reply:
-        if self._connected:
-            text, code, limit = "answered nothing", "ReadTimeout", self._read_timeout
-        else:
-            text, code, limit = "could not be reached", "ConnectTimeout", self._connect_timeout
+    def too_late(self) -> WireError:
+        """What to fail with when the deadline is over."""
         host, port = self._target.address
-        return self._failed(WireError(f"{host}:{port} {text} within {limit:g} s", code), now)
+        if self._connected:
+            limit = f"{self._read_timeout:g} s ('sink.http-client.read-timeout')"
+            return WireError(f"{host}:{port} answered nothing within {limit}", "ReadTimeout")
+        limit = f"{self._connect_timeout:g} s"
+        return WireError(f"{host}:{port} could not be reached within {limit}", "ConnectTimeout")
 
     def is_open(self) -> bool:
         """Whether the server still holds an idle connection open."""
         try:
-            self.socket.recv(1)
+            self.sock.recv(1)
         except _WOULD_BLOCK:
             return True
         except OSError:
@@ -307,12 +339,12 @@ class _Connection:
         self._retired.clear()
 
     def close(self) -> None:
+        if self._steps is not None:
+            self._steps.close()  # its frame holds the whole request
+        self._retire()
         self.close_retired()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
-    def _reply(self, now: float) -> Reply:
+    def _reply(self) -> Reply:
         answer = self._answer
         self.events = _READ
         self.reusable = answer.keep_alive
@@ -322,80 +354,99 @@ class _Connection:
             answer.headers,
             b"".join(answer.pieces),
             None,
-            now - self._started,
+            self._clock() - self._started,
         )
 
-    def _failed(self, error: WireError, now: float) -> Reply:
-        return Reply(self._tag, error=error, seconds=now - self._started)
+    def _failed(self, error: WireError) -> Reply:
+        return Reply(self._tag, error=error, seconds=self._clock() - self._started)
 
     # --- the conversation, one step at a time -------------------------------------------
 
     def _exchange(self, request: bytes) -> Waits:
-        reused = self._connected
-        if not reused:
+        if not (self._connected and self.is_open()):
             yield from self._open()
+        self._asked = True
+        yield from self._ask(request)
+
+    def _ask(self, request: bytes) -> Waits:
         try:
             yield from self._send(request)
-            yield from self._receive()
-        except OSError:
-            # A server may close a kept-alive connection just when the next request goes out.
-            if not reused or self._answer.started:
-                raise
-            self._retire()
-            yield from self._open()
-            yield from self._send(request)
+        except OSError as fault:
+            # A server may refuse a request before it has read all of it, and close.
+            try:
+                yield from self._receive()
+            except OSError:
+                raise fault from None
+        else:
             yield from self._receive()
 
     def _open(self) -> Waits:
         self._connected = False
-        yield from self._connect()
-        if self._target.proxy is not None and self._target.tls is not None:
-            yield from self._tunnel()
+        connected_by = self._clock() + self._connect_timeout
+        yield from self._connect(connected_by)
+        self.deadline = connected_by
         if self._target.tls is not None:
+            if self._target.proxy is not None:
+                yield from self._tunnel()
             yield from self._start_tls(self._target.tls)
         self._connected = True
 
-    def _connect(self) -> Waits:
-        failure: OSError | None = None
-        host, port = self._target.address
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        ):
+    def _connect(self, connected_by: float) -> Waits:
+        addresses = self._lookup(*self._target.address, type=socket.SOCK_STREAM)
+        for left in range(len(addresses), 0, -1):
+            family, kind, protocol, _, address = addresses[-left]
+            now = self._clock()
+            self.deadline = now + (connected_by - now) / left
             self._retire()
-            self._socket = socket.socket(family, kind, protocol)
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self._socket.connect_ex(address) not in (0, *_IN_PROGRESS):
-                continue
-            yield _WRITE
-            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number == 0:
+            try:
+                yield from self._connect_to(socket.socket(family, kind, protocol), address)
                 return
-            failure = OSError(number, os.strerror(number))
-        raise failure or OSError(f"no address of {host} answers")
+            except (OSError, WireError):
+                if left == 1:
+                    raise
+
+    def _connect_to(self, new: socket.socket, address: Any) -> Waits:
+        self._socket = new
+        new.setblocking(False)
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        number = new.connect_ex(address)
+        if number in _IN_PROGRESS:
+            yield _WRITE
+            number = new.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number != 0:
+            raise OSError(number, os.strerror(number))
 
     def _tunnel(self) -> Waits:
-        host = f"{self._target.host}:{self._target.port}"
+        host = f"[{self._target.host}]" if ":" in self._target.host else self._target.host
+        host = f"{host}:{self._target.port}"
         authorization = self._target.proxy_authorization
         lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}"]
         if authorization is not None:
             lines.append(f"Proxy-Authorization: {authorization}")
         yield from self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
         answer = b""
+        # What follows the empty line is not lost: the server waits for our TLS greeting.
         while b"\r\n\r\n" not in answer:
-            # Byte by byte would be exact; the server speaks first only after our TLS greeting.
             piece = yield from self._receive_some()
+            if not piece:
+                raise _cut_short()
             answer += piece
-        status = answer.split(b" ", 2)[1:2]
-        if status != [b"200"]:
-            line = answer.split(b"\r\n", 1)[0].decode("latin-1")
-            raise WireError(f"the proxy refused to connect to {host}: {line}", "ProxyError")
+        status_line = answer.partition(b"\r\n")[0].decode("latin-1")
+        status = status_line.partition(" ")[2][:3]
+        if not status.startswith("2"):
+            passing = status.startswith("5") or status in ("408", "429")
+            raise WireError(
+                f"the proxy did not connect to {host}: {status_line[:200]}",
+                "ConnectionError" if passing else "ProxyError",
+            )
 
     def _start_tls(self, context: ssl.SSLContext) -> Waits:
-        plain = self.socket
         secure = context.wrap_socket(
-            plain, server_hostname=self._target.host, do_handshake_on_connect=False
+            self.sock,
+            server_hostname=self._target.host,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
         )
         self._socket = secure
         while True:
@@ -406,12 +457,16 @@ class _Connection:
                 yield _READ
             except ssl.SSLWantWriteError:
                 yield _WRITE
+            except (ssl.SSLCertVerificationError, ssl.SSLEOFError, ssl.SSLSyscallError):
+                raise
+            except ssl.SSLError as cause:
+                raise _no_tls(self._target, cause) from cause
 
     def _send(self, data: bytes) -> Waits:
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[self.socket.send(rest) :]
+                rest = rest[self.sock.send(rest) :]
             except ssl.SSLWantReadError:
                 yield _READ
             except _WOULD_BLOCK:
@@ -421,20 +476,20 @@ class _Connection:
         answer = self._answer
         while not answer.complete:
             piece = yield from self._receive_some()
-            answer.feed(piece)
+            if piece:
+                answer.feed(piece)
+            else:
+                answer.end()
 
     def _receive_some(self) -> Generator[int, None, bytes]:
+        """What has arrived; nothing when the server has closed the connection."""
         while True:
             try:
-                piece = self.socket.recv(_RECEIVE_BYTES)
+                return self.sock.recv(_RECEIVE_BYTES)
             except ssl.SSLWantWriteError:
                 yield _WRITE
             except _WOULD_BLOCK:
                 yield _READ
-            else:
-                if not piece:
-                    raise ConnectionResetError("the connection was closed before the answer's end")
-                return piece
 
     def _retire(self) -> None:
         """Puts the socket away, to be closed when the selector no longer watches it."""
@@ -461,8 +516,18 @@ class _Answer:
         self.started = True
         try:
             self.parser.feed_data(piece)
-        except httptools.HttpParserError as cause:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as cause:
             raise WireError(f"the answer is not HTTP: {cause}", "BadResponse") from cause
+
+    def end(self) -> None:
+        """The server has closed the connection: the end of a body of untold length."""
+        if self.status == 0 or not self.headers.keys().isdisjoint(_TOLD_LENGTH):
+            raise _cut_short()
+        self.complete = True
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise ValueError("it goes on behind its end")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -476,6 +541,7 @@ class _Answer:
     def on_message_complete(self) -> None:
         if self.status < 200:  # 100 Continue: the answer itself comes next
             self.headers.clear()
+            self.status = 0
             return
         self.keep_alive = self.parser.should_keep_alive()
         self.complete = True
@@ -485,19 +551,34 @@ _IN_PROGRESS = frozenset([errno.EINPROGRESS, errno.EWOULDBLOCK])
 """A connection is being made (the second is Windows' word for it)."""
 
 
+_TOLD_LENGTH = ("content-length", "transfer-encoding")
+
+
+def _cut_short() -> ConnectionResetError:
+    return ConnectionResetError("it was closed before the answer's end")
+
+
 def _untrusted(target: Target, cause: ssl.SSLCertVerificationError) -> WireError:
     error = WireError(
-        f"the certificate of {target.host}:{target.port} is not trusted: {cause.verify_message}. "
-        "Set AWS_CA_BUNDLE to the file of its authority, or, for a test endpoint only, "
-        "'aws.trust.all.certificates'.",
+        f"the certificate of {target.host}:{target.port} is not trusted: "
+        f"{cause.verify_message.rstrip('.')}. {UNTRUSTED_ADVICE}",
         "TlsError",
     )
     error.__cause__ = cause
     return error
 
 
-def _broken(target: Target, cause: OSError) -> WireError:
+def _no_tls(target: Target, cause: ssl.SSLError) -> WireError:
+    return WireError(
+        f"{target.host}:{target.port} and this machine have no TLS in common: "
+        f"{cause.reason or cause}. Check the scheme and port of 'aws.endpoint'.",
+        "TlsError",
+    )
+
+
+def _broken(target: Target, cause: Exception, *, asked: bool) -> WireError:
     host, port = target.address
-    error = WireError(f"the connection to {host}:{port} failed: {cause}", "ConnectionError")
+    code = "NoAnswer" if asked else "ConnectionError"
+    error = WireError(f"the connection to {host}:{port} failed: {cause}", code)
     error.__cause__ = cause
     return error

@@ -1,0 +1,62 @@
+# Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+ROWS ?= 27004
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test soak check lint format types contracts docs build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv and install the package with all that tests and demo need
+
+# A stamp, so that the second call costs nothing; a changed pyproject.toml installs again.
+$(INSTALLED): pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or later is needed: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Load real flights into an embedded DynamoDB (ROWS=all for the whole year)
+	@$(BIN)/python -m pipelines.demo --rows=$(ROWS)
+
+test: $(INSTALLED) ## Run all tests (PYTEST_ARGS=… goes to pytest)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: ROWS = 1000000
+soak: SEED = 1
+soak: $(INSTALLED) ## Write a million changes against an endpoint that keeps failing (ROWS=… SEED=…)
+	@$(BIN)/python -m benchmarks.soak --rows=$(ROWS) --seed=$(SEED)
+
+check: lint types contracts test ## Everything CI asks for: style, types, import contracts, tests
+
+lint: $(INSTALLED) ## Style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## Put the code into the common format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy --strict
+
+contracts: $(INSTALLED) ## Who may import whom
+	$(BIN)/lint-imports
+
+docs: $(INSTALLED) ## Write the generated parts of README.md anew
+	$(BIN)/python docs/options_table.py
+
+build: $(INSTALLED) ## Build the sdist and the wheel into dist/
+	$(BIN)/python -m build
+
+clean: ## Remove what was built, but not .venv and the fetched servers
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

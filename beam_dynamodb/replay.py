@@ -1,0 +1,273 @@
+"""Beam's face of dead letters: writes them to files of JSON lines, and reads them back to records.
+
+    with ErrorHandler(WriteDeadLetters("gs://bucket/failed.jsonl")) as handler:
+        rows | WriteToDynamoDB("t", aws_region="us-east-2").with_error_handler(handler)
+
+    letters = pipeline | ReadDeadLetters("gs://bucket/failed*.jsonl")
+    letters | WriteToDynamoDB(table_of, aws_region="us-east-2")
+
+Files are on any file system that Beam knows; gzip and bzip2 are read as their names say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_dynamodb.dead_letters import DeadLetter, TableRow, Unreadable, table_of
+from beam_dynamodb.errors import DeadLetterError
+from beam_dynamodb.steps import NAMESPACE
+
+__all__ = [
+    "DeadLetter",
+    "ReadDeadLetters",
+    "TableRow",
+    "ToLines",
+    "Unreadable",
+    "WriteDeadLetters",
+    "table_of",
+]
+
+Mend = Callable[[DeadLetter], DeadLetter | None]
+
+_REFUSED = "refused"
+
+
+# --- to files ------------------------------------------------------------------------------
+
+
+class WriteDeadLetters(beam.PTransform[Any, Any]):
+    """Writes dead letters to files, one line of JSON each, which `ReadDeadLetters` reads.
+
+    Takes a sink's `FailedRecord`s, what Beam's own error handling gives, and `DeadLetter`s, in any
+    windows. A transform for Beam's `ErrorHandler`. Returns the paths of the files.
+
+    Bounded input makes the file `path`, or with several shards files such as
+    `failed-00000-of-00004.jsonl`. Unbounded input makes a file for each bundle, such as
+    `failed-0d9f….jsonl`, complete as soon as it has this name: no trigger holds a dead letter
+    back, and none comes too late.
+    """
+
+    def __init__(self, path: str, *, shards: int = 1) -> None:
+        """Nothing is written yet.
+
+        Args:
+            path: The path, on any file system that Beam knows.
+            shards: How many files bounded input makes; 0 lets the runner choose.
+        """
+        super().__init__()
+        self._path = path
+        self._shards = shards
+
+    def expand(self, failed: PCollection[Any]) -> PCollection[str]:
+        """Writes them."""
+        lines = failed | "ToLines" >> beam.ParDo(ToLines()).with_output_types(str)
+        if not lines.is_bounded:
+            return lines | "ToFiles" >> beam.ParDo(_WriteBundle(self._path))
+        if self._shards == 1:
+            return lines | "ToFile" >> beam.io.WriteToText(self._path, shard_name_template="")
+        stem, suffix = posixpath.splitext(self._path)
+        return lines | "ToFiles" >> beam.io.WriteToText(stem, suffix, num_shards=self._shards)
+
+
+class ToLines(beam.DoFn):
+    """Dead letters to lines of JSON that keep the event time."""
+
+    def process(self, failed: Any, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[str]:
+        """Yields the line."""
+        micros = None if timestamp == MIN_TIMESTAMP else timestamp.micros
+        yield DeadLetter.of(failed, micros).to_line()
+
+
+class _WriteBundle(beam.DoFn):
+    """The lines of each bundle to a file of their own, there when it is complete."""
+
+    def __init__(self, path: str) -> None:
+        self._stem, self._suffix = posixpath.splitext(path)
+
+    def start_bundle(self) -> None:
+        self._file: Any = None
+
+    def process(self, line: str, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
+        if self._file is None:
+            self._name = f"{self._stem}-{uuid.uuid4().hex}"
+            self._file = FileSystems.create(
+                f"{self._name}.unfinished", compression_type=CompressionTypes.UNCOMPRESSED
+            )
+        self._file.write(f"{line}\n".encode())
+        self._last = windowed.timestamp, tuple(windowed.windows)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._file is not None:
+            self._file.close()
+            path = f"{self._name}{self._suffix}"
+            FileSystems.rename([f"{self._name}.unfinished"], [path])
+            yield WindowedValue(path, *self._last)
+
+
+# --- from files ----------------------------------------------------------------------------
+
+
+class ReadDeadLetters(beam.PTransform[Any, Any]):
+    """Reads files of dead letters; gives the records, fit for `WriteToDynamoDB`.
+
+    Records are `Put`s, `Delete`s, or rows whose change kind the sink judges again; `table_of`
+    gives the table of each. They carry the event time that they had, and those of one table and
+    key come in its order.
+
+    What is written again is what was to be written then: where an item has had a newer value
+    since, the replay overwrites it.
+
+    A line that can't be written before it is mended raises `DeadLetterError` with its file and
+    number, unless there is an error handler, which gets it as a `DeadLetter`.
+    """
+
+    def __init__(
+        self,
+        patterns: str | Sequence[str],
+        *,
+        mend: Mend | None = None,
+        only_retriable: bool = False,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            patterns: Paths or patterns of files; each must match some file.
+            mend: Called with each `DeadLetter`; gives the one to write instead, best by
+                `dataclasses.replace`, or None to leave it out.
+            only_retriable: Whether those are left out whose write would fail again, as they are
+                before any mending.
+        """
+        super().__init__()
+        self._patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        self._mend = mend
+        self._only_retriable = only_retriable
+        self._handler: Any = None
+
+    def with_error_handler(self, error_handler: Any) -> ReadDeadLetters:
+        """Sends lines that can't be written to a Beam `ErrorHandler`; None asks for none.
+
+        Returns:
+            This transform.
+        """
+        self._handler = error_handler
+        return self
+
+    def expand(self, begin: PBegin) -> PCollection[Any]:
+        """Reads them."""
+        to_letters = _ToLetters(self._mend, self._only_retriable, self._handler is not None)
+        letters, refused = (
+            begin
+            | "Patterns" >> beam.Create(self._patterns)
+            | "Find" >> fileio.MatchAll(fileio.EmptyMatchTreatment.DISALLOW)
+            | "Read" >> beam.ParDo(_ReadLines())
+            | "ToLetters" >> beam.ParDo(to_letters).with_outputs(_REFUSED, main="letters")
+        )
+        if self._handler is not None:
+            self._handler.add_error_pcollection(refused)
+        return (
+            letters
+            | "ByKey" >> beam.ParDo(_ByKey())
+            | "Together" >> beam.GroupByKey()
+            | "InOrder" >> beam.ParDo(_InOrder())
+        )
+
+
+class _Line(NamedTuple):
+    file: str
+    number: int
+    text: str
+
+
+class _ReadLines(beam.DoFn):
+    def process(self, file: FileMetadata) -> Iterator[_Line]:
+        with FileSystems.open(file.path) as binary:
+            for number, line in enumerate(iter(binary.readline, b""), start=1):
+                # What is not UTF-8 stays recognisable, and is refused when the line is read.
+                text = line.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip()
+                if text:
+                    yield _Line(file.path, number, text)
+
+
+class _ToLetters(beam.DoFn):
+    """Lines to letters that can be written, in the order of the file."""
+
+    _read = Metrics.counter(NAMESPACE, "letters_read")
+    _skipped = Metrics.counter(NAMESPACE, "letters_skipped")
+    _refused = Metrics.counter(NAMESPACE, "letters_refused")
+
+    def __init__(self, mend: Mend | None, only_retriable: bool, handled: bool) -> None:
+        self._mend = mend
+        self._only_retriable = only_retriable
+        self._handled = handled
+
+    def process(self, line: _Line) -> Iterable[Any]:
+        self._read.inc()
+        letter = DeadLetter(line.text, code="InvalidDeadLetter")
+        try:
+            letter = DeadLetter.from_line(line.text)
+            mended = self._mended(letter)
+            if mended is None:
+                self._skipped.inc()
+                return ()
+            letter = mended
+            letter.record()
+        except DeadLetterError as fault:
+            return [self._refusal(line, letter, fault)]
+        return [letter]
+
+    def _mended(self, letter: DeadLetter) -> DeadLetter | None:
+        if self._only_retriable and not letter.retriable:
+            return None
+        if self._mend is None:
+            return letter
+        try:
+            mended = self._mend(letter)
+        except Exception as cause:
+            raise DeadLetterError(f"mend= raised {type(cause).__name__}.") from cause
+        if mended is not None and not isinstance(mended, DeadLetter):
+            raise DeadLetterError(f"mend= gave a {type(mended).__name__}, not a DeadLetter.")
+        return mended
+
+    def _refusal(
+        self, line: _Line, letter: DeadLetter, fault: DeadLetterError
+    ) -> TaggedOutput[str, DeadLetter]:
+        where = f"{line.file}, line {line.number}"
+        if not self._handled:
+            raise DeadLetterError(
+                f"{where}: {fault.message}", file=line.file, line=line.number
+            ) from fault
+        self._refused.inc()
+        message = f"{where}: {fault.message} {letter.message}".rstrip()
+        return TaggedOutput(_REFUSED, dataclasses.replace(letter, message=message))
+
+
+class _ByKey(beam.DoFn):
+    def process(self, letter: DeadLetter) -> Iterator[tuple[bytes, DeadLetter]]:
+        # Only to bring them together: two keys of one text may share a group.
+        yield f"{letter.table} {letter.key}".encode("utf-8", "replace"), letter
+
+
+class _InOrder(beam.DoFn):
+    """The records of a group by event time; those without one first, as they came."""
+
+    def process(self, group: tuple[bytes, Iterable[DeadLetter]]) -> Iterator[Any]:
+        for letter in sorted(group[1], key=_micros_of):
+            yield TimestampedValue(letter.record(), Timestamp(micros=_micros_of(letter)))
+
+
+def _micros_of(letter: DeadLetter) -> int:
+    return MIN_TIMESTAMP.micros if letter.timestamp is None else letter.timestamp

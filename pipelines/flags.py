@@ -1,0 +1,90 @@
+"""The sink's options as command-line flags, derived from their declarations.
+
+Plain argparse and no `PipelineOptions` subclass: Beam adds the flags of every imported subclass
+to every pipeline of a process, so that two mains with an `--input` could not live in one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from beam_dynamodb.errors import OptionError
+from beam_dynamodb.options import Option, SinkOptions, keyword_of
+
+__all__ = ["add_sink_flags", "names", "sink_options"]
+
+_SECRETS = tuple(
+    keyword_of(each.key.removeprefix("aws.credentials."))
+    for each in SinkOptions.declared()
+    if each.secret
+)
+
+
+def names(text: str) -> list[str]:
+    """Reads names separated by commas, for `type=` of an argument."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def add_sink_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each option of the sink: `sink.batch.max-size` is `--sink_batch_max_size`.
+
+    An option that holds a secret has no flag, because command lines show in process lists and in
+    runners' consoles: let the workers find the credentials by another provider than BASIC.
+    """
+    group = parser.add_argument_group("options of the sink")
+    for option in _flags():
+        # A boolean flag may stand without a value, which means true.
+        bare = {"nargs": "?", "const": "true"} if option.type_name == "Boolean" else {}
+        group.add_argument(
+            f"--{option.keyword}",
+            metavar=option.type_name.upper(),
+            help=f"{option.description}{_default(option)}".replace("%", "%%"),
+            **bare,  # type: ignore[arg-type]
+        )
+    for keyword, meaning in (
+        ("partitioned_by", "Attributes to deduplicate by: a,b."),
+        ("primary_key", "The table's key attributes, the partition key first: a,b."),
+    ):
+        group.add_argument(f"--{keyword}", metavar="NAMES", type=names, default=[], help=meaning)
+
+
+def sink_options(
+    arguments: argparse.Namespace, rest: Sequence[str]
+) -> tuple[dict[str, object], list[str]]:
+    """The options given, by their keywords, as `from_options` takes them.
+
+    Args:
+        arguments: What a parser with these flags understood.
+        rest: What it did not. Flags of nested roles are among it, such as
+            `--aws_credentials_role_provider_role_arn=…`, and so are misspelt ones.
+
+    Returns:
+        The options, and what of `rest` is not meant for the sink.
+
+    Raises:
+        OptionError: A flag holds a secret, or has no value.
+    """
+    given: dict[str, object] = {"connector": "dynamodb"}
+    given |= {each.keyword: getattr(arguments, each.keyword) for each in _flags()}
+    others: list[str] = []
+    for each in rest:
+        if not each.startswith(("--aws_", "--sink_")):
+            others.append(each)
+            continue
+        keyword, separator, value = each.removeprefix("--").partition("=")
+        if keyword.endswith(_SECRETS):
+            raise OptionError(f"'{keyword}' holds a secret: it cannot be a flag.", option=keyword)
+        given[keyword] = value if separator else ""
+    return {key: value for key, value in given.items() if value is not None}, others
+
+
+def _flags() -> list[Option[object]]:
+    return [each for each in SinkOptions.declared() if not each.secret and each.key != "connector"]
+
+
+def _default(option: Option[object]) -> str:
+    if option.default in (None, ""):
+        return ""
+    text = str(option.default)
+    return f" Default: {text.lower() if isinstance(option.default, bool) else text}."

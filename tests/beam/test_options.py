@@ -1,0 +1,167 @@
+"""The transform's arguments: the options as declared, checked when it is made, known on workers."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import pytest
+from apache_beam.options.value_provider import StaticValueProvider, ValueProvider
+
+from beam_dynamodb import OptionError, ReadFromDynamoDB, SinkOptions, WriteToDynamoDB
+from beam_dynamodb.errors import SourceNotSupportedError
+from tests.beam.helpers import (
+    REGION,
+    TABLE,
+    Rows,
+    input_of,
+    pipeline,
+    run_rows,
+    serving,
+    stored,
+)
+
+ROWS: Rows = [({"id": number % 3, "v": number}, 0.0) for number in range(9)]
+NAMES = {"table-name": "user_behavior", "aws.region": REGION, "connector": "dynamodb"}
+
+
+def test_the_keywords_are_the_declared_options() -> None:
+    keywords = set(inspect.signature(WriteToDynamoDB).parameters)
+    own = {"table", "partitioned_by", "primary_key", "order_by", "change_kind", "nested"}
+    assert keywords - own == {each.keyword for each in SinkOptions.declared()} - {"table_name"}
+
+
+def test_from_options_takes_the_documented_keys_verbatim() -> None:
+    with serving() as server:
+        begin = pipeline()
+        write = WriteToDynamoDB.from_options(
+            {
+                "connector": "dynamodb",
+                "table-name": TABLE,
+                "aws.region": REGION,
+                "aws.endpoint": server.endpoint,
+                "aws.credentials.provider": "BASIC",
+                "aws.credentials.basic.accesskeyid": "a",
+                "aws.credentials.basic.secretkey": "b",
+                "sink.batch.max-size": "2",
+                "sink.requests.max-buffered": "10",
+                "sink.fail-on-error": "true",
+            },
+            partitioned_by=["id"],
+        )
+        _ = input_of(begin, ROWS) | write
+        begin.run().wait_until_finish()
+        assert stored(server) == {0: "6", 1: "7", 2: "8"}
+        assert server.stats().calls["BatchWriteItem"] == 2  # of 2 and of 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sink.batch.max-size": 0}, ["sink.batch.max-size"]),
+        ({"sink.batch.max-size": 26}, ["sink.batch.max-size", "25"]),
+        ({"sink.batch.max-size": "abc"}, ["sink.batch.max-size"]),
+        ({"sink.requests.max-buffered": 25}, ["sink.requests.max-buffered"]),
+        ({"aws.credentials.provider": "BASIC"}, ["aws.credentials.basic.secretkey", "BASIC"]),
+        ({"aws.endpoint": "localhost:8000"}, ["aws.endpoint"]),
+        ({"sink.batch.maxsize": 5}, ["sink.batch.maxsize", "sink.batch.max-size"]),
+        ({"sink_batch_maxsize": 5}, ["sink_batch_maxsize", "sink_batch_max_size"]),
+        ({"connector": "kinesis"}, ["connector"]),
+    ],
+)
+def test_a_bad_option_is_refused_at_once_and_by_the_name_it_was_given(
+    options: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(OptionError) as raised:
+        WriteToDynamoDB.from_options({**NAMES, **options})
+    for word in words:
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"partitioned_by": ["id", "id"]}, "partitioned_by"),
+        ({"partitioned_by": [7]}, "partitioned_by"),
+        ({"primary_key": ["a", "b", "c"]}, "primary_key"),
+        ({"order_by": "at"}, "order_by"),
+        ({"sink_batch_max_sise": 3}, "sink_batch_max_size"),
+        ({"aws_region": None}, "aws.region"),
+    ],
+)
+def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], word: str) -> None:
+    with pytest.raises(OptionError, match=word):
+        WriteToDynamoDB(TABLE, **{"aws_region": REGION, **arguments})
+
+
+def test_a_table_must_be_named() -> None:
+    with pytest.raises(OptionError, match="table-name"):
+        WriteToDynamoDB(None, aws_region=REGION)  # type: ignore[arg-type]
+
+
+def test_a_single_attribute_may_stand_alone() -> None:
+    with serving() as server:
+        run_rows(server, ROWS, partitioned_by="id")
+        assert stored(server) == {0: "6", 1: "7", 2: "8"}
+
+
+class Late(ValueProvider):
+    """A value that is told after the pipeline was built, as a template's are."""
+
+    told: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def is_accessible(self) -> bool:
+        return bool(self.told)
+
+    def get(self) -> Any:
+        if not self.told:
+            raise RuntimeError("asked while the pipeline is built")
+        return self.told[self._name]
+
+
+def test_values_that_are_known_at_run_time_only_are_read_on_the_worker() -> None:
+    Late.told.clear()
+    with serving() as server:
+        begin = pipeline()
+        _ = input_of(begin, ROWS) | WriteToDynamoDB(
+            Late("table"),
+            aws_region=Late("region"),
+            aws_endpoint=Late("endpoint"),
+            sink_batch_max_size=Late("size"),
+            sink_retry_timeout=Late("not given"),
+            partitioned_by=["id"],
+        )
+        Late.told.update(
+            {"table": TABLE, "region": REGION, "endpoint": server.endpoint, "size": "1"}
+        )
+        Late.told["not given"] = None
+        begin.run().wait_until_finish()
+        assert stored(server) == {0: "6", 1: "7", 2: "8"}
+        assert server.stats().calls["BatchWriteItem"] == 3
+
+
+def test_a_bad_value_at_run_time_is_refused_as_it_is_at_construction() -> None:
+    write = WriteToDynamoDB(
+        StaticValueProvider(str, TABLE),
+        aws_region=REGION,
+        sink_batch_max_size=StaticValueProvider(str, "77"),
+    )
+    with pytest.raises(OptionError, match="sink_batch_max_size"):
+        _ = write._settings.options()
+
+
+def test_a_table_that_stays_unknown_is_an_error_and_no_table_called_none() -> None:
+    Late.told["nothing"] = None
+    write = WriteToDynamoDB(Late("nothing"), aws_region=REGION)
+    with pytest.raises(OptionError, match="table-name"):
+        _ = write._settings.options()
+
+
+def test_it_only_writes() -> None:
+    sentence = "Connector dynamodb can only be used as a sink. It cannot be used as a source."
+    with pytest.raises(SourceNotSupportedError) as raised:
+        ReadFromDynamoDB("events", aws_region=REGION)
+    assert str(raised.value) == sentence

@@ -1,0 +1,278 @@
+"""What comes out: `written` to wait on, `failed` as Beam's dead letters are, or a clear failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.transforms.error_handling import CollectingErrorHandler, ErrorHandler
+from apache_beam.transforms.window import FixedWindows
+
+from beam_dynamodb import FailedRecord, RowError, WriteError
+from beam_dynamodb.testing import Faults, Rejected, Throttle
+from tests.beam.helpers import (
+    LEGACY,
+    TABLE,
+    Collected,
+    Rows,
+    counters,
+    input_of,
+    pipeline,
+    run_rows,
+    serving,
+    sink,
+    stored,
+)
+
+BAD = float("nan")
+ROWS: Rows = [({"id": 1, "v": 1}, 0.0), ({"id": 2, "v": BAD}, 1.0), ({"id": 3, "v": 3}, 2.0)]
+KEYS: list[Any] = [(), ["id"]]
+
+
+def poison(number: int) -> Faults:
+    return Faults().on_keys(lambda _table, key: key["id"]["N"] == str(number), Rejected())
+
+
+def test_there_are_no_dead_letters_unless_somebody_asks_for_them() -> None:
+    with serving() as server:
+        begin = pipeline()
+        assert (input_of(begin, ROWS) | sink(server)).failed is None
+        handled = input_of(begin, ROWS, label="Again") | "Second" >> sink(
+            server
+        ).with_error_handler(None)
+        assert handled.failed is None
+
+
+def test_a_later_step_can_wait_on_what_is_written() -> None:
+    seen = Collected()
+    rows = [({"id": number, "v": number}, 0.0) for number in range(50)]
+    with serving() as server:
+        begin = pipeline()
+        result = input_of(begin, rows) | sink(server, partitioned_by=["id"])
+        _ = (
+            begin
+            | beam.Create([server.endpoint])
+            | beam.WaitOn(result.written)
+            | beam.ParDo(_CountStored())
+            | (seen | "Collect")
+        )
+        begin.run().wait_until_finish()
+    assert seen.elements == [50]
+
+
+class _CountStored(beam.DoFn):
+    def process(self, endpoint: str) -> list[int]:
+        from tests.conftest import client
+
+        return [len(client(endpoint).scan(TableName=TABLE)["Items"])]
+
+
+@pytest.mark.parametrize("partitioned_by", KEYS, ids=["no keys", "keys"])
+def test_a_bad_row_fails_the_pipeline_naming_key_table_path_and_reason(partitioned_by: Any) -> None:
+    with serving() as server, pytest.raises(Exception, match="NaN|finite|number") as raised:
+        run_rows(server, ROWS, partitioned_by=partitioned_by)
+    text = str(raised.value)
+    assert "{id: 2}" in text
+    assert TABLE in text
+    assert "v: " in text
+
+
+def test_a_refused_record_fails_the_pipeline_naming_key_code_and_attempts() -> None:
+    with (
+        serving(poison(3)) as server,
+        pytest.raises(Exception, match="ValidationException") as raised,
+    ):
+        run_rows(server, [({"id": number, "v": 1}, 0.0) for number in range(5)])
+    text = str(raised.value)
+    assert "{id: 3}" in text
+    assert TABLE in text
+    assert "attempt" in text
+
+
+def test_the_legacy_runner_shows_the_same_text() -> None:
+    with serving() as server, pytest.raises(RowError, match=r"\{id: 2\}"):
+        run_rows(server, ROWS, runner=LEGACY)
+
+
+@pytest.mark.parametrize("partitioned_by", KEYS, ids=["no keys", "keys"])
+def test_with_dead_letters_the_neighbours_of_a_bad_row_and_of_a_refused_one_are_written(
+    partitioned_by: Any,
+) -> None:
+    rows = [*ROWS, *[({"id": number, "v": number}, 3.0) for number in range(10, 30)]]
+    with serving(poison(20)) as server:
+        run = run_rows(
+            server,
+            rows,
+            partitioned_by=partitioned_by,
+            handling=lambda write: write.with_exception_handling(),
+        )
+        assert set(stored(server)) == {1, 3, *range(10, 30)} - {20}
+    by_key = {each.element["id"]: each for each in run.failed.elements}
+    assert set(by_key) == {2, 20}
+    row, write = by_key[2], by_key[20]
+    assert (row.code, row.table, row.key, row.attempts) == ("InvalidValue", TABLE, "{id: 2}", 0)
+    assert (write.code, write.table, write.key) == ("ValidationException", TABLE, "{id: 20}")
+    assert write.attempts > 1
+    assert not row.retriable
+    assert not write.retriable
+    assert run.counters["failed"] == 2
+
+
+def test_a_dead_letter_has_the_shape_of_beams_own_and_survives_a_shuffle() -> None:
+    seen = Collected()
+    with serving() as server:
+        begin = pipeline()
+        result = input_of(begin, ROWS) | sink(server).with_exception_handling()
+        _ = result.failed | beam.Reshuffle() | (seen | "Collect")
+        begin.run().wait_until_finish()
+    [record] = seen.elements
+    assert type(record) is FailedRecord
+    assert record[0]["id"] == 2
+    kind, text, lines = record[1]
+    assert kind is RowError
+    assert "RowError" in text
+    assert any("RowError" in line for line in lines)
+
+
+def test_an_error_handler_gets_the_dead_letters() -> None:
+    seen = Collected()
+    with serving() as server:
+        begin = pipeline()
+        with ErrorHandler(seen | "Handle") as handler:
+            _ = input_of(begin, ROWS) | sink(server).with_error_handler(handler)
+        begin.run().wait_until_finish()
+        assert set(stored(server)) == {1, 3}
+    assert [each.key for each in seen.elements] == ["{id: 2}"]
+
+
+def test_an_error_handler_may_be_given_as_beam_does_with_a_threshold() -> None:
+    with serving() as server:
+        begin = pipeline()
+        with CollectingErrorHandler() as handler:
+            _ = input_of(begin, ROWS) | sink(server).with_error_handler(handler, threshold=0.3)
+        _ = handler.output() | beam.combiners.Count.Globally()
+        with pytest.raises(Exception, match="1 of 3 records failed"):
+            begin.run().wait_until_finish()
+
+
+@pytest.mark.parametrize(("threshold", "passes"), [(0.0, False), (0.33, False), (0.34, True)])
+def test_the_pipeline_fails_when_a_larger_share_than_the_threshold_fails(
+    threshold: float, passes: bool
+) -> None:
+    def handling(write: Any) -> Any:
+        return write.with_exception_handling(threshold=threshold)
+
+    with serving() as server:
+        if passes:
+            assert run_rows(server, ROWS, handling=handling).counters["failed"] == 1
+        else:
+            with pytest.raises(Exception, match="1 of 3 records failed"):
+                run_rows(server, ROWS, handling=handling)
+
+
+def test_the_threshold_is_judged_for_each_window_of_its_own_windowing() -> None:
+    # Of all a third fails; of the second window, the half.
+    def handling(write: Any) -> Any:
+        return write.with_exception_handling(threshold=0.4, threshold_windowing=FixedWindows(1.5))
+
+    with serving() as server, pytest.raises(Exception, match="1 of 2 records failed"):
+        run_rows(server, ROWS, handling=handling)
+
+
+def test_no_failure_at_all_passes_a_threshold_of_zero() -> None:
+    with serving() as server:
+        run = run_rows(
+            server,
+            ROWS[:1],
+            handling=lambda write: write.with_exception_handling(threshold=0.0),
+        )
+    assert run.counters["written"] == 1
+
+
+def test_only_failures_of_the_class_asked_for_become_dead_letters() -> None:
+    def only(kind: type[Exception]) -> Any:
+        return lambda write: write.with_exception_handling(exc_class=kind)
+
+    with serving() as server:
+        assert run_rows(server, ROWS, handling=only(RowError)).counters["failed"] == 1
+        with pytest.raises(Exception, match=r"\{id: 2\}"):
+            run_rows(server, ROWS, handling=only(WriteError))
+
+
+def test_the_callback_sees_error_and_element_and_its_own_failure_harms_nobody() -> None:
+    _seen.clear()
+    with serving() as server:
+        run = run_rows(
+            server,
+            ROWS,
+            handling=lambda write: write.with_exception_handling(on_failure_callback=_remember),
+        )
+    assert run.counters["failed"] == 1
+    assert _seen == [("RowError", 2)]
+
+
+_seen: list[tuple[str, int]] = []
+
+
+def _remember(error: Exception, element: Any) -> None:
+    _seen.append((type(error).__name__, element["id"]))
+    raise OSError("the callback's own trouble")
+
+
+def test_what_was_throttled_to_the_end_is_a_dead_letter_that_may_be_tried_again() -> None:
+    with serving(Faults.always(Throttle())) as server:
+        run = run_rows(
+            server,
+            ROWS[:1],
+            sink_retry_timeout=300,
+            handling=lambda write: write.with_exception_handling(),
+        )
+    [record] = run.failed.elements
+    assert record.retriable
+    assert record.attempts > 1
+    assert record.error[0] is WriteError
+
+
+@dataclass
+class Encoded:
+    """A row for which there is a coder, but that can't be pickled where its number is 2."""
+
+    id: int
+
+    def __reduce__(self) -> Any:
+        if self.id == 2:
+            raise TypeError("not to be pickled")
+        return Encoded, (self.id,)
+
+
+class EncodedCoder(beam.coders.Coder):
+    def encode(self, value: Encoded) -> bytes:
+        return str(value.id).encode()
+
+    def decode(self, encoded: bytes) -> Encoded:
+        return Encoded(int(encoded))
+
+
+class _Encode(beam.DoFn):
+    def process(self, row: Any) -> list[Encoded]:
+        return [Encoded(row["id"])]
+
+
+def test_an_element_that_cannot_be_pickled_is_a_dead_letter_where_it_would_have_to_be() -> None:
+    beam.coders.registry.register_coder(Encoded, EncodedCoder)
+    rows = [({"id": number, "v": number}, 0.0) for number in range(5)]
+    failed = Collected()
+    with serving() as server:
+        begin = pipeline()
+        encoded = input_of(begin, rows) | beam.ParDo(_Encode()).with_output_types(Encoded)
+        result = encoded | sink(server, partitioned_by=["id"]).with_exception_handling()
+        _ = result.failed | (failed | "Collect")
+        ran = begin.run()
+        ran.wait_until_finish()
+        assert set(stored(server, "id")) == {0, 1, 3, 4}
+    assert (counters(ran)["written"], counters(ran)["failed"]) == (4, 1)
+    [record] = failed.elements
+    assert (record.code, record.key) == ("NotPicklable", "{id: 2}")
+    assert "Encoded" in record.element

@@ -1,0 +1,62 @@
+"""The sink's options as command-line flags."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from beam_dynamodb.errors import OptionError
+from beam_dynamodb.options import SinkOptions
+from pipelines.flags import add_sink_flags, sink_options
+
+
+def parsed(*argv):
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_sink_flags(parser)
+    return sink_options(*parser.parse_known_args(list(argv)))
+
+
+def test_every_option_without_a_secret_is_a_flag():
+    values = {"aws.region": "eu-west-1", "aws.endpoint": "https://host", "table-name": "abc"}
+    for option in SinkOptions.declared():
+        if option.secret or option.key == "connector":
+            continue
+        value = values.get(option.key) or str(option.default or "text").lower()
+        given, others = parsed(f"--{option.keyword}={value}")
+        assert given == {"connector": "dynamodb", option.keyword: value}
+        assert others == []
+
+
+def test_boolean_flag_may_stand_alone():
+    given, _ = parsed("--sink_fail_on_error", "--table_name=abc", "--aws_region=us-east-2")
+    assert SinkOptions.parse(given).sink_fail_on_error is True
+
+
+def test_options_of_nested_roles_are_flags_too():
+    flag = "--aws_credentials_role_provider_role_arn=arn:aws:iam::123456789012:role/base"
+    given, others = parsed("--aws_credentials_provider=ASSUME_ROLE", flag, "--runner=X")
+    assert given["aws_credentials_role_provider_role_arn"].endswith("role/base")
+    assert others == ["--runner=X"]
+
+
+def test_misspelt_flag_is_refused_by_name_with_the_nearest_one():
+    given, _ = parsed("--sink_batch_maxsize=3")
+    with pytest.raises(OptionError, match=r"sink_batch_maxsize.*sink_batch_max_size"):
+        SinkOptions.parse(given)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--aws_credentials_basic_accesskeyid=AKIA",
+        "--aws_credentials_basic_secretkey=hush",
+        "--aws_credentials_role_provider_basic_secretkey=hush",
+        "--aws_credentials_role_provider_role_provider_basic_secretkey=hush",
+    ],
+)
+def test_secret_cannot_be_a_flag(flag):
+    with pytest.raises(OptionError, match="secret") as refused:
+        parsed(flag)
+    assert "hush" not in str(refused.value)
+    assert "AKIA" not in str(refused.value)

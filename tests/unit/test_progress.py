@@ -1,0 +1,25 @@
+"""What a load shows while it runs."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from pipelines.progress import Counts, shown
+
+
+def test_counts_add_up_in_the_summary():
+    counts = Counts(read=1_005, written=1_000, superseded=3, failed=2)
+    assert counts.settled == counts.read
+    assert str(counts) == "1,005 read = 1,000 written + 3 superseded + 2 failed"
+
+
+def test_counts_that_do_not_add_up_say_so():
+    assert "1 unaccounted" in str(Counts(read=3, written=2))
+
+
+def test_lines_end_with_the_final_counts():
+    stream = io.StringIO()
+    with shown(lambda: Counts(read=10, written=7, failed=1), stream=stream):
+        pass
+    assert re.match(r"10 read, 8 settled, 1 failed, [\d,]+ items/s\n", stream.getvalue())
