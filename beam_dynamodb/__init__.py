@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from beam_dynamodb.errors import (
     CredentialsError,
+    DeadLetterError,
     DynamoDBSinkError,
     OptionError,
     RowError,
@@ -12,6 +13,7 @@ from beam_dynamodb.errors import (
     WriteError,
 )
 from beam_dynamodb.options import SinkOptions
+from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters
 from beam_dynamodb.requests import Delete, Put
 from beam_dynamodb.results import FailedRecord, WriteResult
 from beam_dynamodb.transform import ReadFromDynamoDB, WriteToDynamoDB
@@ -19,16 +21,19 @@ from beam_dynamodb.version import __version__
 
 __all__ = [
     "CredentialsError",
+    "DeadLetterError",
     "Delete",
     "DynamoDBSinkError",
     "FailedRecord",
     "OptionError",
     "Put",
+    "ReadDeadLetters",
     "ReadFromDynamoDB",
     "RowError",
     "ServiceError",
     "SinkOptions",
     "SourceNotSupportedError",
+    "WriteDeadLetters",
     "WriteError",
     "WriteResult",
     "WriteToDynamoDB",

@@ -52,7 +52,7 @@ class RowError(DynamoDBSinkError, ValueError):
 
     Attributes:
         code: What kind of fault it is: `InvalidValue`, `InvalidKey`, `MissingKey`,
-            `ItemTooLarge`, `InvalidChangeKind` or `InvalidTable`.
+            `ItemTooLarge`, `InvalidChangeKind`, `InvalidTable` or `NotPicklable`.
         path: The attribute at fault, as in `order.lines[3].price`; empty for the whole row.
         key: The row's key as text where it is known.
         table: The table the row was meant for, where it is known.

@@ -2,7 +2,8 @@
 
 A lane keeps the promise of order: no two requests of one fence are in flight at the same time,
 a newer one takes the place of an older one that still waits, and where nobody knows what became
-of an older one, a newer one is held back until it must be settled.
+of an older one, a newer one is held back until it must be settled. Where the table's key is
+unknown nobody knows which requests are of one key, so the batches go strictly one after the other.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Lane:
         self._flying: set[str] = set()
         self._parts: deque[list[Entry]] = deque()
         self._part_is_flying = False
+        self._key_is_unknown = False
+        self._flights = 0
         self._later: list[tuple[float, int, list[Entry]]] = []
         self._ticket = count()
         self._doubts: dict[str, tuple[Request, float]] = {}
@@ -90,6 +93,7 @@ class Lane:
         """Takes a request in; returns the older one that it supersedes, if there is one."""
         fence = request.fence
         if fence is None:
+            self._key_is_unknown = True
             self._ready.append(Entry(request))
             return None
         older = self._waiting.get(fence)
@@ -110,6 +114,8 @@ class Lane:
             now: The time.
             full: Whether only a batch of the maximal size may go.
         """
+        if self._key_is_unknown and (self._flights or self._later):
+            return None
         while self._parts and not self._part_is_flying:
             entries = self._may_go(self._parts.popleft(), now)
             if entries:
@@ -131,7 +137,11 @@ class Lane:
                 break
             del self._doubts[fence]
         while self._later and self._later[0][0] <= now:
-            self._ready.extendleft(reversed(heapq.heappop(self._later)[2]))
+            entries = heapq.heappop(self._later)[2]
+            if self._key_is_unknown:  # also before the other parts of its own batch
+                self._parts.appendleft(entries)
+            else:
+                self._ready.extendleft(reversed(entries))
 
     @property
     def next_wake(self) -> float | None:
@@ -167,6 +177,7 @@ class Lane:
             if fence is not None:
                 del self._waiting[fence]
                 self._flying.add(fence)
+        self._flights += 1
         return Flight(self, entries, now, alone=alone)
 
     # --- what comes back -----------------------------------------------------------------
@@ -182,6 +193,7 @@ class Lane:
             Those of `again` that still are the newest of their fence, and the requests of those
             that are superseded by a newer one.
         """
+        self._flights -= 1
         if flight.alone:
             self._part_is_flying = False
         left = set(map(id, again))
@@ -208,6 +220,8 @@ class Lane:
 
     def later(self, entries: list[Entry], when: float) -> None:
         """Puts entries that `landed` gave back off until a moment."""
+        if self._key_is_unknown:
+            when = max(when, self.settled_at)
         if entries:
             heapq.heappush(self._later, (when, next(self._ticket), entries))
 

@@ -155,6 +155,13 @@ class Sink:
         key = told or self.service.table_key(table)
         if key is not None and settings.partitioned_by:
             _warn_of_other_key(table, key, settings.partitioned_by)
+        if key is None and not settings.partitioned_by:
+            _logger.warning(
+                "The key of table '%s' is unknown, since dynamodb:DescribeTable is not allowed: to "
+                "keep the order of writes, one batch is written after the other. Set primary_key "
+                "to write many at once.",
+                table,
+            )
         return RequestFactory(
             table=table,
             table_key=key,

@@ -6,6 +6,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -60,7 +61,7 @@ _PACK_BYTES = 256 * 1024
 
 register_row(Row, Row.as_dict)
 register_value(Timestamp, lambda value: attribute_value(value.to_utc_datetime(has_tz=True)))
-register_value(Duration, lambda value: {"N": f"{value.micros / 1_000_000:f}"})
+register_value(Duration, lambda value: attribute_value(timedelta(microseconds=value.micros)))
 
 
 # --- metrics -------------------------------------------------------------------------------

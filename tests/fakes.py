@@ -125,8 +125,8 @@ class FakeTable:
         if plan.applied and plan.applied_after:
             self._at(now + plan.applied_after, lambda: self._apply(asked, plan, outcome))
         elif plan.applied:
-            # Anywhere between sending and answering; the service does not say when.
-            applied = now + (answered - now) * 0.5
+            # Between sending and answering, and soon even if the answer never comes.
+            applied = now + min((answered - now) * 0.5, 5.0)
             self._at(applied, lambda: self._apply(asked, plan, outcome))
         self._at(answered, lambda: self._answer(call, outcome))
 

@@ -99,25 +99,30 @@ _CALLS: dict[Fault, float] = {
 _STORM = Unprocessed(share=0.7)
 
 
-def _fault_of(number: int, rng: Random) -> Fault | None:
-    """In storms 70 % of the items come back, and so about 10 % of all.
+def _faults_of(load: Load) -> Faults:
+    """In storms 70 % of the items come back, and so 10 % and more of all.
 
     Not evenly: else the pace would stay at one request in flight for ever.
     """
-    point = rng.random()
-    for fault, chance in _CALLS.items():
-        if point < chance:
-            return fault
-        point -= chance
-    return _STORM if 350 <= number % 1000 < 650 else None
+    period = min(1000, max(100, load.rows // 200))
+
+    def choose(number: int, rng: Random) -> Fault | None:
+        point = rng.random()
+        for fault, chance in _CALLS.items():
+            if point < chance:
+                return fault
+            point -= chance
+        return _STORM if 0.35 <= number % period / period < 0.65 else None
+
+    faults = Faults(choose, seed=load.seed)
+    return faults.on_keys(lambda _table, key: is_poison(int(key["id"]["N"])), Rejected())
 
 
 def _serve(load: Load, pipe: Connection) -> None:
     db = FakeDynamoDB()
     db.create_table(TABLE, {"id": "N"})
     db.writes = referee = _Referee(load)
-    faults = Faults(_fault_of, seed=load.seed)
-    faults.on_keys(lambda _table, key: is_poison(int(key["id"]["N"])), Rejected())
+    faults = _faults_of(load)
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
     with FakeServer(db, faults=faults, latency=_LATENCY) as server:

@@ -210,11 +210,24 @@ def test_a_poison_record_fails_alone_and_its_neighbours_are_written(
     assert set(bench.stored()) == set(keys) - failed
 
 
-@given(keys=st.lists(st.integers(0, 3), max_size=30), seed=st.integers(0, 2**16))
-def test_without_a_known_key_duplicates_are_taken_apart_and_all_are_written(
-    keys: list[int], seed: int
+@given(
+    keys=st.lists(st.integers(0, 3), max_size=30),
+    script=faults(),
+    seed=st.integers(0, 2**16),
+    in_flight=st.integers(1, 4),
+    batch_size=st.integers(1, 25),
+)
+def test_without_a_known_key_all_are_written_in_the_order_of_their_arrival(
+    keys: list[int],
+    script: list[Fault | None],
+    seed: int,
+    in_flight: int,
+    batch_size: int,
 ) -> None:
-    bench = Bench(script=[], seed=seed, batch_size=25, in_flight=1, key_known=False)
+    # Requests of one key that meet in a call are refused by DynamoDB, and taken apart.
+    bench = Bench(
+        script=script, seed=seed, batch_size=batch_size, in_flight=in_flight, key_known=False
+    )
     bench.run(keys, bundle=30)
     assert bench.tally.failures == []
     assert len(bench.tally.written) == len(keys)

@@ -94,42 +94,16 @@ def test_halves_go_one_after_the_other_the_first_before_the_second() -> None:
     assert order == [0, 1, 2]
 
 
-def test_no_fence_is_no_order() -> None:
+def test_without_fences_batches_go_one_after_the_other() -> None:
     lane = Lane("t", 2)
     lane.accept(request(None, 1))
     flight = fly(lane)
-    assert lane.accept(request(None, 2)) is None
-    assert versions(fly(lane)) == [2]
-    lane.landed(flight, ())
-
-
-def test_a_newer_request_is_held_back_until_a_doubtful_older_one_is_settled() -> None:
-    lane = Lane("t", 1)
-    lane.accept(request("S1:a", 1))
+    lane.accept(request(None, 2))
+    assert lane.next_flight(0.0, full=False) is None
+    lane.later(lane.landed(flight, flight.entries)[0], 1.0)
+    assert lane.next_flight(0.0, full=False) is None, "the older one is still to be written"
+    lane.wake(1.0)
     flight = fly(lane)
-    lane.doubt(flight, 10.0)
-    lane.accept(request("S1:a", 2))
+    assert versions(flight) == [1]
     lane.landed(flight, ())
-    assert lane.next_flight(1.0, full=False) is None
-    lane.wake(10.0)
     assert versions(fly(lane)) == [2]
-
-
-def test_a_lane_forgets_what_is_settled() -> None:
-    lane = Lane("t", 1)
-    for number in range(100):
-        lane.accept(request(f"S2:{number:02}", number))
-        flight = fly(lane)
-        lane.doubt(flight, 10.0 + number)
-        lane.landed(flight, ())
-    lane.wake(1_000.0)
-    assert not lane._doubts
-
-
-def test_two_hot_partition_keys_are_both_held_back() -> None:
-    lane = Lane("t", 1)
-    for key, until in (("S1:a", 5.0), ("S1:b", 9.0)):
-        lane.heat(key, 0.0, until)
-        lane.accept(request(key))
-    assert lane.next_flight(1.0, full=False) is None
-    assert lane.next_wake == 5.0

@@ -44,7 +44,8 @@ def test_a_delete_is_just_the_key() -> None:
 
 def test_a_put_and_a_delete_of_one_key_share_fence_and_identity() -> None:
     factory = RequestFactory("orders", ORDERS.table_key, ("customer", "number"))
-    put, delete = request(factory, ROW), request(factory, Delete({"customer": "ann", "number": 7.0}))
+    put = request(factory, ROW)
+    delete = request(factory, Delete({"customer": "ann", "number": 7.0}))
     assert (put.fence, put.identity) == (delete.fence, delete.identity)
 
 
@@ -120,9 +121,7 @@ BAD_KEYS = [
 
 
 @pytest.mark.parametrize(("row", "code", "path", "words"), BAD_KEYS)
-def test_a_bad_key_is_refused_by_its_attribute(
-    row: Any, code: str, path: str, words: str
-) -> None:
+def test_a_bad_key_is_refused_by_its_attribute(row: Any, code: str, path: str, words: str) -> None:
     with pytest.raises(RowError, match=f"^{path}: .*{words}") as caught:
         ORDERS.request(row, 0)
     assert (caught.value.code, caught.value.path, caught.value.table) == (code, path, "orders")
@@ -217,7 +216,7 @@ ASCENDING = [
     [b"a", b"b"],
     [
         dt.date(2020, 1, 1),
-        dt.datetime(2020, 1, 1, 0, 0, 1),  # noqa: DTZ001 - rows have such ones
+        dt.datetime(2020, 1, 1, 0, 0, 1),
         dt.datetime(2020, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC),
         dt.datetime(2020, 1, 1, 0, 0, 2, tzinfo=UTC),
     ],
@@ -251,10 +250,11 @@ def put(**item: Any) -> dict[str, Any]:
     return {"PutRequest": {"Item": item}}
 
 
+DELETED = {"DeleteRequest": {"Key": {"id": {"N": "3"}}}}
 BODIES = [
     orjson.dumps(put(id={"N": "1.0"}, tags={"SS": ["b", "a"]})),
     orjson.dumps(put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})),
-    orjson.dumps({"DeleteRequest": {"Key": {"id": {"N": "3"}}}}),
+    orjson.dumps(DELETED),
 ]
 
 
@@ -263,7 +263,7 @@ BODIES = [
     [
         ([put(tags={"SS": ["a", "b"]}, id={"N": "1"})], (0,)),
         ([put(id={"N": "2E0"}, m={"M": {"N": {"S": "x"}}})], (1,)),
-        ([{"DeleteRequest": {"Key": {"id": {"N": "3"}}}}, put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})], (1, 2)),
+        ([DELETED, put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})], (1, 2)),
         ([put(id={"N": "9"})], (0, 1, 2)),
         ([put(id={"N": "3"})], (0, 1, 2)),
     ],
