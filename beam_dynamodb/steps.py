@@ -247,7 +247,10 @@ class ToRequest(_Failing):
         pack = self._open.get(shard)
         if pack is None:
             pack = self._open[shard] = _OpenPack(micros)
-        self._held += pack.add(request, micros)
+        pack.requests.append(request)
+        pack.size += len(request.body)
+        pack.micros = min(pack.micros, micros)
+        self._held += 1
         if len(pack.requests) >= _PACK_REQUESTS or pack.size >= _PACK_BYTES:
             return self._close(shard, pack)
         return self._close_all() if self._held >= self._most_held else ()
@@ -258,11 +261,9 @@ class ToRequest(_Failing):
     def _close(self, shard: int, pack: _OpenPack) -> list[Any]:
         del self._open[shard]
         self._held -= len(pack.requests)
-        requests = list(pack.requests.values())
         if not self._keyed:
-            return [windowed_value(Pack(requests), pack.micros, _GLOBAL)]
-        if pack.superseded:
-            _Meters.superseded.inc(pack.superseded)
+            return [windowed_value(Pack(pack.requests), pack.micros, _GLOBAL)]
+        requests = _latest(pack.requests)
         try:
             data = Pack(requests).to_bytes()
         except Exception:
@@ -301,24 +302,12 @@ class ToRequest(_Failing):
 class _OpenPack:
     """A pack that still takes requests in."""
 
-    __slots__ = ("micros", "requests", "size", "superseded")
+    __slots__ = ("micros", "requests", "size")
 
     def __init__(self, micros: int) -> None:
-        self.requests: dict[Any, Request] = {}
+        self.requests: list[Request] = []
         self.size = 0
-        self.superseded = 0
         self.micros = micros
-
-    def add(self, request: Request, micros: int) -> int:
-        """Takes a request in; returns by how many requests the pack grew."""
-        before = len(self.requests)
-        if request.identity is None:
-            self.requests[before] = request
-        else:
-            self.superseded += keep_latest(self.requests, (request,))
-        self.size += len(request.body)
-        self.micros = min(self.micros, micros)
-        return len(self.requests) - before
 
 
 class _Writing(_Failing):
@@ -502,12 +491,13 @@ class WriteLatest(_Writing):
         """Adds a pack to what waits, writes the batches that are complete, and sets the timers."""
         batch_size = self._sink.options.sink_batch_max_size
         before = _Waiting.read(summary)
-        after = before + _Waiting.of(Pack.from_bytes(data).requests)
+        arrived = Pack.from_bytes(data).requests
+        after = before + _Waiting.of(arrived)
         going: list[Request] = []
         if len(after.identities) < batch_size and after.size < _PACK_REQUESTS:
             _hold(held, before.size, data)
         else:
-            latest = self._latest([*_held(held), data])
+            latest = _latest([*_held(held), *arrived])
             whole = len(latest) - len(latest) % batch_size
             going, staying = latest[:whole], latest[whole:]
             # Those that waited before are the first of the latest, so if any go, these all go.
@@ -525,17 +515,19 @@ class WriteLatest(_Writing):
         return self._write(going)
 
     def _flush(self, held: Any, summary: Any) -> Iterable[Any]:
-        requests = self._latest(_held(held))
+        requests = _latest(_held(held))
         held.clear()
         summary.clear()
         return self._write(requests)
 
-    def _latest(self, packs: Iterable[bytes]) -> list[Request]:
-        latest: dict[str, Request] = {}
-        superseded = keep_latest(latest, Pack.joined(packs))
-        if superseded:
-            _Meters.superseded.inc(superseded)
-        return list(latest.values())
+
+def _latest(requests: Iterable[Request]) -> list[Request]:
+    """The latest request of each identity; counts the others."""
+    latest: dict[str, Request] = {}
+    superseded = keep_latest(latest, requests)
+    if superseded:
+        _Meters.superseded.inc(superseded)
+    return list(latest.values())
 
 
 def _hold(held: Any, place: int, data: bytes) -> None:
@@ -543,8 +535,8 @@ def _hold(held: Any, place: int, data: bytes) -> None:
     held.add(place.to_bytes(4, "big") + data)
 
 
-def _held(held: Any) -> list[bytes]:
-    return [data[4:] for data in sorted(held.read())]
+def _held(held: Any) -> list[Request]:
+    return Pack.joined(data[4:] for data in sorted(held.read()))
 
 
 class WriteLatestUntilTimeout(WriteLatest):

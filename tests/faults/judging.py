@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from beam_dynamodb.testing import FakeServer, Write
@@ -23,3 +25,11 @@ def stale_writes(server: FakeServer, field: str = "v") -> list[Write]:
             stale.append(write)
         newest[write.key] = max(version, newest.get(write.key, version))
     return stale
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits for what another thread or process brings about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)

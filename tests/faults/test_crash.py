@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from beam_dynamodb.testing import (
     Throttle,
 )
 from tests.beam.helpers import LEGACY, REGION, TABLE, Rows, replay, run_rows, serving, stored
-from tests.faults.judging import number
+from tests.faults.judging import number, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,13 +53,6 @@ def ended(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err[-2000:]
     return out
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 # --- the worker dies -------------------------------------------------------------------------

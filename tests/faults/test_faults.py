@@ -34,7 +34,7 @@ from beam_dynamodb.testing import (
     WrongCrc32,
 )
 from tests.beam.helpers import Rows, Run, ends, replay, run_rows, serving, stored
-from tests.faults.judging import stale_writes
+from tests.faults.judging import stale_writes, wait_until
 
 ROWS: Rows = [({"id": number % 40, "v": number}, 0.0) for number in range(120)]
 TABLE_LIMIT = (("TableWriteProvisionedThroughputExceeded", "arn"),)
@@ -126,6 +126,7 @@ def outcome(case: Case, *, retry_timeout: int = 60_000) -> Outcome:
             sink_requests_max_buffered=60,
             **case.options,
         )
+        wait_until(lambda: server.stats().delayed == 0)  # else a late write would be forgotten
         return Outcome(run, server)
 
 
