@@ -152,8 +152,10 @@ class Backoff:
 class Pace:
     """How many requests may be on their way at once: AIMD over requests.
 
-    Starts at the most that is allowed, halves when DynamoDB throttles (at most once for the
-    requests that were already on their way), and grows by one for each round of answers without.
+    Starts at the most that is allowed. An answer makes it grow by one for each round of answers,
+    as far as its writes were accepted, and shrink by half, as far as they were throttled: one
+    write of 25 that comes back is no reason to stand still. What was on its way already when it
+    shrank does not make it shrink again.
     """
 
     def __init__(self, most: int) -> None:
@@ -167,19 +169,19 @@ class Pace:
         """Requests that may be in flight now; at least 1."""
         return int(self._limit)
 
-    def succeeded(self) -> None:
-        """An answer came without throttling."""
-        self._deaf = max(0, self._deaf - 1)
-        if self._limit < self._most:
-            self._limit = min(self._most, self._limit + 1.0 / self._limit)
+    def answered(self, in_flight: int, throttled: float = 0.0) -> None:
+        """Takes an answer into account.
 
-    def throttled(self, in_flight: int) -> None:
-        """An answer told of throttling, while so many other requests were on their way."""
+        Args:
+            in_flight: How many other requests are on their way.
+            throttled: The share of the request's writes that was throttled, from 0 to 1.
+        """
+        self._limit = min(self._most, self._limit + (1.0 - throttled) / self._limit)
         if self._deaf:
             self._deaf -= 1
-            return
-        self._limit = max(1.0, self._limit / 2.0)
-        self._deaf = in_flight
+        elif throttled:
+            self._limit = max(1.0, self._limit * (1.0 - throttled / 2.0))
+            self._deaf = in_flight
 
     def __repr__(self) -> str:
         return f"<Pace {self.limit} of {int(self._most)}>"

@@ -304,7 +304,7 @@ class Writer:
             left = [flight.entries[position] for position in answer.unprocessed]
             self._again(flight, left, _UNPROCESSED, Verdict.THROTTLED)
         else:
-            self._pace.succeeded()
+            self._pace.answered(self._in_flight)
             flight.lane.landed(flight, ())
 
     def _written(self, flight: Flight, unprocessed: Sequence[int]) -> None:
@@ -346,13 +346,15 @@ class Writer:
         if verdict is Verdict.THROTTLED:
             self._tally.throttled += len(left)
             self._throttled_until = max(self._throttled_until, now + delay)
-            if self._throttle(flight, error, now, now + delay):
+            if self._throttle(flight, left, error, now + delay):
                 return
         still, superseded = flight.lane.landed(flight, left)
         self._supersede(len(superseded))
         flight.lane.later(still, now + delay)
 
-    def _throttle(self, flight: Flight, error: ServiceError, now: float, until: float) -> bool:
+    def _throttle(
+        self, flight: Flight, left: list[Entry], error: ServiceError, until: float
+    ) -> bool:
         """Slows down: one partition key where DynamoDB blames its key range, else the pace.
 
         Returns:
@@ -360,7 +362,7 @@ class Writer:
         """
         reasons = [reason for reason, _ in error.reasons]
         if not reasons or not all(reason.endswith(_KEY_RANGE) for reason in reasons):
-            self._pace.throttled(self._in_flight)
+            self._pace.answered(self._in_flight, len(left) / len(flight.entries))
             return False
         fences = [each.request.fence for each in flight.entries]
         partitions = {partition_of(fence) for fence in fences if fence is not None}
@@ -368,7 +370,7 @@ class Writer:
             self._take_apart(flight)
             return True
         for partition in partitions:
-            flight.lane.heat(partition, now, until)
+            flight.lane.heat(partition, self._clock(), until)
         return False
 
     def _take_apart(self, flight: Flight) -> None:

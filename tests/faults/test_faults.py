@@ -89,7 +89,12 @@ PASSING = {
     ),
     "reset, and written seconds later": Case([Delayed(3.0, Reset("after"))]),
     "reset on a kept-alive connection, and written seconds later": Case(
-        [None, Delayed(3.0, Reset("after"))], options={"sink_requests_max_inflight": 1}
+        [None, Delayed(3.0, Reset("after"))],
+        options={
+            "sink_requests_max_inflight": 1,
+            "sink_batch_max_size": 1,
+            "sink_requests_max_buffered": 2,
+        },
     ),
     "clock ahead": Case([], then=ClockSkew(3600.0)),
     "clock behind": Case([], then=ClockSkew(-3600.0, code="RequestExpired")),
@@ -123,8 +128,7 @@ def outcome(case: Case, *, retry_timeout: int = 60_000) -> Outcome:
             ROWS,
             handling=lambda write: write.with_exception_handling(),
             sink_retry_timeout=retry_timeout,
-            sink_requests_max_buffered=60,
-            **case.options,
+            **{"sink_requests_max_buffered": 60, **case.options},
         )
         wait_until(lambda: server.stats().delayed == 0)  # else a late write would be forgotten
         return Outcome(run, server)

@@ -123,25 +123,35 @@ def test_what_never_passes_never_waits(verdict: Verdict) -> None:
 def test_the_pace_starts_at_the_most_and_halves_once_for_what_was_on_its_way() -> None:
     pace = Pace(16)
     assert pace.limit == 16
-    pace.throttled(3)
+    pace.answered(3, throttled=1.0)
     assert pace.limit == 8
     for _ in range(3):  # these were sent before the pace was known to be too fast
-        pace.throttled(2)
+        pace.answered(2, throttled=1.0)
     assert pace.limit == 8
-    pace.throttled(0)
+    pace.answered(0, throttled=1.0)
     assert pace.limit == 4
 
 
 def test_the_pace_never_falls_below_one_and_grows_by_one_a_round() -> None:
     pace = Pace(8)
     for _ in range(50):
-        pace.throttled(0)
+        pace.answered(0, throttled=1.0)
     assert pace.limit == 1
-    pace.succeeded()
+    pace.answered(0)
     assert pace.limit == 2
     for _ in range(2):
-        pace.succeeded()
+        pace.answered(0)
     assert 2 <= pace.limit <= 3
     for _ in range(1_000):
-        pace.succeeded()
+        pace.answered(7)
     assert pace.limit == 8
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.04, 30, 50), (0.2, 5, 15), (0.9, 1, 2)])
+def test_the_pace_settles_by_the_share_that_is_throttled(
+    share: float, least: int, most: int
+) -> None:
+    pace = Pace(50)
+    for _ in range(2_000):
+        pace.answered(pace.limit - 1, throttled=share)
+    assert least <= pace.limit <= most
