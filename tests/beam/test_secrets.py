@@ -159,7 +159,9 @@ def test_basics_keys_are_not_shown_when_they_are_refused(tmp_path, logged):
 
 def test_the_loggers_of_the_test_above_hear_what_a_plain_client_says(logged):
     with serving() as server:
-        client = boto3.client("dynamodb", endpoint_url=server.endpoint, region_name=REGION)
+        # A session of its own: the default one keeps the credentials of an earlier test.
+        session = boto3.session.Session(region_name=REGION)
+        client = session.client("dynamodb", endpoint_url=server.endpoint)
         client.describe_table(TableName=TABLE)
         client.close()
     assert TOKEN in str(logged)
