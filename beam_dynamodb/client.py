@@ -78,6 +78,7 @@ class Answer:
         error: Why the whole call failed, or None.
         consumed: The write capacity units that the call consumed.
         seconds: How long the call took.
+        sending: How much of that went by until all of it was on its way; 0 if it never was.
     """
 
     tag: object
@@ -85,6 +86,7 @@ class Answer:
     error: ServiceError | None = None
     consumed: float = 0.0
     seconds: float = 0.0
+    sending: float = 0.0
 
 
 class Channel(Protocol):
@@ -259,7 +261,8 @@ class DynamoDB:
         where = f"table '{table}' at {host} ({self._options.aws_region})"
         told = f"{code} for {where}: {_without_contents(message)}"
         advice = _ADVICE.get(code)
-        return ServiceError(f"{told} {advice}" if advice else told, code=code, **facts)
+        text = f"{told.rstrip('.')}. {advice}" if advice else told
+        return ServiceError(text, code=code, **facts)
 
     # --- what can be mended --------------------------------------------------------------
 
@@ -466,14 +469,14 @@ class DynamoDBChannel:
         error = _fault(reply, explain)
         if error is not None:
             error = self._service.heal(error, reply.headers.get("date"), sent.used, sent.skew)
-            return Answer(sent.tag, error=error, seconds=reply.seconds)
+            return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         self._service.proven(sent.used)
         try:
             returned, consumed = _content(reply.body)
         except (AttributeError, KeyError, TypeError, ValueError) as cause:
             error = explain("BadResponse", "the answer is not that of a BatchWriteItem", status=200)
             error.__cause__ = cause
-            return Answer(sent.tag, error=error, seconds=reply.seconds)
+            return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         unprocessed = matching(sent.bodies, returned) if returned else ()
         return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
 
@@ -655,6 +658,7 @@ _ADVICE = {
     ),
     "RequestTimeTooSkewed": "Set this machine's clock.",
     "RequestExpired": "Set this machine's clock.",
+    "ConnectionError": "Check 'aws.endpoint', 'aws.region' and the network.",
     "ProxyError": "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
     "ExpiredTokenException": (
         "The credentials expired and no newer ones could be had: check 'aws.credentials.provider'."

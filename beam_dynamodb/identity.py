@@ -6,7 +6,6 @@ DynamoDB takes the numbers 1, 1.0 and 1E0 as one key, and the string "1" as anot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.table import TableKey
@@ -71,7 +70,7 @@ class KeyReader:
     ) -> None:
         if not content:
             raise self._refused(item, name, "a key must not be empty")
-        if (_bytes_of_base64(content) if tag == "B" else len(content.encode())) > limit:
+        if (_bytes_of_base64(content) if tag == "B" else _bytes_of_text(content)) > limit:
             raise self._refused(item, name, f"a key of this place has at most {limit} bytes")
 
     def _bad(
@@ -108,13 +107,19 @@ def partition_of(identity: str) -> str:
 
 def key_text(item: Mapping[str, AttributeValue], names: Sequence[str]) -> str | None:
     """The key attributes of an item as text: `{user_id: 7, item_id: 12}`."""
-    shown = [f"{name}: {_short(next(iter(item[name].values())))}" for name in names if name in item]
+    shown = [f"{name}: {_short(item[name])}" for name in names if name in item]
     return "{" + ", ".join(shown) + "}" if shown else None
 
 
-def _short(value: Any) -> str:
-    text = str(value)
+def _short(value: AttributeValue) -> str:
+    [(tag, content)] = value.items()
+    text = "null" if tag == "NULL" else str(content)
     return text if len(text) <= 100 else text[:100] + "…"
+
+
+def _bytes_of_text(text: str) -> int:
+    # What no UTF-8 can hold is refused by its name when the row is written out.
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _bytes_of_base64(text: str) -> int:

@@ -16,6 +16,7 @@ from itertools import count
 from beam_dynamodb.batches import cut_size
 from beam_dynamodb.identity import partition_of
 from beam_dynamodb.requests import Request
+from beam_dynamodb.retry import Pace
 
 __all__ = ["Entry", "Flight", "Lane"]
 
@@ -62,11 +63,23 @@ class Flight:
 
 
 class Lane:
-    """The requests for one table between `accept` and their end."""
+    """The requests for one table between `accept` and their end.
 
-    def __init__(self, table: str, max_batch: int) -> None:
+    Attributes:
+        table: The table.
+        pace: How many of its batches may be on their way; tables have their capacity each.
+        stuck_since: When the first call failed since anything was written, if one did.
+        failed_at: When the last call failed.
+        settled_at: When it is known of every call what became of it.
+    """
+
+    def __init__(self, table: str, max_batch: int, pace: Pace) -> None:
         """Makes an empty lane whose batches have at most `max_batch` requests."""
         self.table = table
+        self.pace = pace
+        self.stuck_since: float | None = None
+        self.failed_at = 0.0
+        self.settled_at = 0.0
         self._max_batch = max_batch
         self._ready: deque[Entry] = deque()
         self._waiting: dict[str, Entry] = {}
@@ -79,13 +92,22 @@ class Lane:
         self._ticket = count()
         self._doubts: dict[str, tuple[Request, float]] = {}
         self._hot: dict[str, float] = {}
-        self.settled_at = 0.0
 
     def __repr__(self) -> str:
         return (
             f"<Lane {self.table} [{len(self._ready)} ready | {len(self._flying)} flying | "
             f"{sum(len(each) for _, _, each in self._later)} later]>"
         )
+
+    @property
+    def flights(self) -> int:
+        """Batches on their way."""
+        return self._flights
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all it accepted has come to its end."""
+        return not (self._flights or self._ready or self._later or self._parts)
 
     # --- what comes in -------------------------------------------------------------------
 
@@ -114,7 +136,7 @@ class Lane:
             now: The time.
             full: Whether only a batch of the maximal size may go.
         """
-        if self._key_is_unknown and (self._flights or self._later):
+        if self._key_is_unknown and (self._flights or self._later or now < self.settled_at):
             return None
         while self._parts and not self._part_is_flying:
             entries = self._may_go(self._parts.popleft(), now)
@@ -179,6 +201,10 @@ class Lane:
                 self._flying.add(fence)
         self._flights += 1
         return Flight(self, entries, now, alone=alone)
+
+    def is_overtaken(self, entry: Entry) -> bool:
+        """Whether a newer request waits for an entry that is on its way."""
+        return entry.request.fence in self._waiting
 
     # --- what comes back -----------------------------------------------------------------
 

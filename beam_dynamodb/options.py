@@ -425,7 +425,8 @@ class SinkOptions:
         "Long",
         _positive,
         300_000,
-        "Time in ms without any progress after which failed requests are no longer retried.",
+        "Time in ms without any progress on a table after which failed requests are no longer "
+        "retried.",
         added=True,
     )
     sink_ignore_nulls = Option(
@@ -458,9 +459,9 @@ class SinkOptions:
 
     values: Mapping[str, object]
 
-    def __init__(self, values: Mapping[str, object]) -> None:
+    def __init__(self, values: Mapping[str, object], spelled: Callable[[str], str] = str) -> None:
         self.values = dict(values)
-        _check_together(self)
+        _check_together(self, spelled)
 
     @classmethod
     def declared(cls) -> Iterator[Option[object]]:
@@ -478,9 +479,10 @@ class SinkOptions:
 
         Raises:
             OptionError: An unknown key, a value that is not allowed, a missing or contradicting
-                option. It names the key as the user wrote it.
+                option. It names the key as the user wrote it, or would have.
         """
         values: dict[str, object] = {}
+        spelled = keyword_of if any("_" in str(each) for each in given) else str
         for written, value in given.items():
             option, key = _find(written)
             if key in values:
@@ -489,10 +491,10 @@ class SinkOptions:
                 values[key] = _parsed(option, written, value)
         present = {*values, *(_find(written)[1] for written in may_miss)}
         missing = sorted(each.key for each in cls.declared() if each.required)
-        missing = [key for key in missing if key not in present]
+        missing = [spelled(key) for key in missing if key not in present]
         if missing:
             raise OptionError(_MISSING + "\n".join(missing), option=missing[0])
-        return cls(values)
+        return cls(values, spelled)
 
     def render(self) -> dict[str, str]:
         """The given options as text by documented key, as a DDL's WITH clause has them."""
@@ -531,6 +533,8 @@ _BASE_KEYWORDS = {keyword_of(suffix): suffix for suffix in _BASE_OPTIONS}
 
 def _find(written: str) -> tuple[Option[object], str]:
     """The declaration and the documented key of what a user wrote as a key."""
+    if not isinstance(written, str):
+        raise OptionError(f"An option's key must be a string, not {type(written).__name__}.")
     option = _BY_KEY.get(written) or _BY_KEYWORD.get(written)
     if option is not None:
         return option, option.key
@@ -570,17 +574,18 @@ def _hidden(option: Option[object], fault: ValueError) -> str:
     return "must be a non-empty string" if option.secret else str(fault)
 
 
-def _check_together(options: SinkOptions) -> None:
+def _check_together(options: SinkOptions, spelled: Callable[[str], str]) -> None:
     if options.sink_requests_max_buffered <= options.sink_batch_max_size:
+        buffered = spelled("sink.requests.max-buffered")
         raise OptionError(
-            f"Invalid value for option 'sink.requests.max-buffered': it must exceed "
-            f"'sink.batch.max-size' ({options.sink_batch_max_size}), "
+            f"Invalid value for option '{buffered}': it must exceed "
+            f"'{spelled('sink.batch.max-size')}' ({options.sink_batch_max_size}), "
             f"not be {options.sink_requests_max_buffered}.",
-            option="sink.requests.max-buffered",
+            option=buffered,
         )
     level: CredentialsOptions | None = options.credentials
     while level is not None:
-        _check_credentials(level)
+        _check_credentials(level, spelled)
         level = level.base
 
 
@@ -611,7 +616,7 @@ def _credentials(values: Mapping[str, object], path: str, provider_key: str) -> 
     )
 
 
-def _check_credentials(credentials: CredentialsOptions) -> None:
+def _check_credentials(credentials: CredentialsOptions, spelled: Callable[[str], str]) -> None:
     wanted = {
         "BASIC": {
             "basic.accesskeyid": credentials.access_key_id,
@@ -619,7 +624,7 @@ def _check_credentials(credentials: CredentialsOptions) -> None:
         },
         "ASSUME_ROLE": {"role.arn": credentials.role_arn},
     }.get(credentials.provider, {})
-    missing = [credentials.key(suffix) for suffix, value in wanted.items() if value is None]
+    missing = [spelled(credentials.key(each)) for each, value in wanted.items() if value is None]
     if missing:
         raise OptionError(
             f"Please set {' and '.join(repr(key) for key in missing)} "

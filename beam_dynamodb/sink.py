@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.value_provider import ValueProvider
+from apache_beam.options.value_provider import StaticValueProvider, ValueProvider
 from apache_beam.utils.shared import Shared
 
 from beam_dynamodb.client import DynamoDB
@@ -47,15 +47,22 @@ class ErrorHandling:
 
 def parse_known(given: Mapping[str, Any], may_miss: Iterable[str] = ()) -> SinkOptions:
     """The options that are known when the pipeline is built; the others are checked later."""
-    known = {key: each for key, each in given.items() if not isinstance(each, ValueProvider)}
+    told = {key: _static(each) for key, each in given.items()}
+    known = {key: each for key, each in told.items() if not isinstance(each, ValueProvider)}
     return SinkOptions.parse(known, may_miss=[*may_miss, *(given.keys() - known.keys())])
+
+
+def _static(value: Any) -> Any:
+    return value.get() if isinstance(value, StaticValueProvider) else value
 
 
 def attribute_names(option: str, names: Sequence[str]) -> tuple[str, ...]:
     """The names of attributes that an option gives; one name may stand alone."""
-    names = (names,) if isinstance(names, str) else tuple(names)
+    names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
     if not all(isinstance(each, str) and each for each in names):
-        raise OptionError(f"'{option}' must be names of attributes.", option=option)
+        raise OptionError(
+            f"'{option}' must be names of attributes, such as ['user_id'].", option=option
+        )
     if len(set(names)) != len(names):
         raise OptionError(
             f"'{option}' names an attribute twice: {', '.join(names)}.", option=option
@@ -84,6 +91,14 @@ class Settings:
                 f"'primary_key' has at most two attributes, the partition key and the sort key, "
                 f"not {len(self.primary_key)}.",
                 option="primary_key",
+            )
+        if self.order_by is not None and not (isinstance(self.order_by, str) and self.order_by):
+            raise OptionError("'order_by' must be the name of an attribute.", option="order_by")
+        kind = self.change_kind
+        if not (kind is None or callable(kind) or (isinstance(kind, str) and kind)):
+            raise OptionError(
+                "'change_kind' must be the name of an attribute or a callable.",
+                option="change_kind",
             )
         if self.order_by is not None and not self.partitioned_by:
             raise OptionError(

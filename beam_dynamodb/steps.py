@@ -214,7 +214,13 @@ class ToRequest(_Failing):
                 f"the callable that gives the table raised {type(cause).__name__}.",
                 code="InvalidTable",
             ) from cause
-        return self._sink.factory(table if isinstance(table, str) else repr(table))
+        if not isinstance(table, str):
+            raise RowError(
+                f"the callable that gives the table must give its name, not "
+                f"{type(table).__name__}.",
+                code="InvalidTable",
+            )
+        return self._sink.factory(table)
 
     def _refused(
         self,
@@ -226,7 +232,10 @@ class ToRequest(_Failing):
         """The dead letter of a row that can't become a request, told by its key."""
         if isinstance(cause, DynamoDBSinkError) and not isinstance(cause, RowError):
             raise cause
-        fault = cause if isinstance(cause, RowError) else RowError(f"raised {cause!r}.")
+        if not isinstance(cause, RowError):  # whose text may quote the row
+            fault = RowError(f"it raised {type(cause).__name__} on its way to a request.")
+        else:
+            fault = cause
         key = fault.key or (factory.key_text_of(element) if factory else None)
         table = fault.table or (factory.table if factory else None)
         where = f" to table '{table}'" if table else ""
@@ -362,17 +371,24 @@ class _Writing(_Failing):
 
     def _outputs(self, tally: Tally) -> list[Any]:
         outputs: list[Any] = [windowed_value(*request.origin) for request in tally.written]
-        outputs += [self._failure(failure) for failure in tally.failures]
+        outputs += [self._failure(failure, len(tally.failures)) for failure in tally.failures]
         self._tables.update(tally.tables)
         self._report(tally)
         return outputs
 
-    def _failure(self, failure: Failure) -> TaggedOutput[str, Any]:
+    def _failure(self, failure: Failure, together: int) -> TaggedOutput[str, Any]:
         request, cause = failure.request, failure.error
+        fail_on_error = self._sink.options.sink_fail_on_error
         key = self._sink.factory(request.table).key_text(request.body)
+        others = (
+            f" It is the first of {together} records that failed together: with "
+            "'sink.fail-on-error' a request is not taken apart to find the one to blame."
+            if fail_on_error and together > 1 and not failure.retriable
+            else ""
+        )
         error = WriteError(
             f"The record {key or '(of unknown key)'} could not be written to table "
-            f"'{request.table}' in {failure.attempts} attempt(s): {cause.message}",
+            f"'{request.table}' in {failure.attempts} attempt(s): {cause.message}{others}",
             code=cause.code,
             table=request.table,
             key=key,
@@ -380,7 +396,7 @@ class _Writing(_Failing):
             retriable=failure.retriable,
         )
         error.__cause__ = cause
-        if self._sink.options.sink_fail_on_error:
+        if fail_on_error:
             raise error
         element, micros, windows = request.origin
         record = self._dead_letter(error, element, request.body)

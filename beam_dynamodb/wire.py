@@ -65,7 +65,9 @@ class Reply:
         headers: The answer's headers, names in lower case.
         body: The answer's body as received.
         error: Why there was no answer, else None.
-        seconds: From sending the request to the end of the answer.
+        seconds: From `Wire.send` to the end of the answer.
+        sending: From `Wire.send` until all of the request was on its way, connecting included;
+            0 if it never was.
     """
 
     tag: object
@@ -74,6 +76,7 @@ class Reply:
     body: bytes = b""
     error: WireError | None = None
     seconds: float = 0.0
+    sending: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +296,7 @@ class _Connection:
         self._started = self._clock()
         self._answer = _Answer()
         self._asked = False
+        self._sending = 0.0
         self.reusable = False
         self._steps = self._exchange(request)
 
@@ -346,6 +350,8 @@ class _Connection:
 
     def _reply(self) -> Reply:
         answer = self._answer
+        if not answer.complete:  # an exception from elsewhere, such as Ctrl-C, has cut it off
+            return self._failed(_broken(self._target, _interrupted(), asked=self._asked))
         self.events = _READ
         self.reusable = answer.keep_alive
         return Reply(
@@ -355,10 +361,12 @@ class _Connection:
             b"".join(answer.pieces),
             None,
             self._clock() - self._started,
+            self._sending,
         )
 
     def _failed(self, error: WireError) -> Reply:
-        return Reply(self._tag, error=error, seconds=self._clock() - self._started)
+        seconds = self._clock() - self._started
+        return Reply(self._tag, error=error, seconds=seconds, sending=self._sending)
 
     # --- the conversation, one step at a time -------------------------------------------
 
@@ -371,6 +379,7 @@ class _Connection:
     def _ask(self, request: bytes) -> Waits:
         try:
             yield from self._send(request)
+            self._sending = self._clock() - self._started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
             try:
@@ -556,6 +565,10 @@ _TOLD_LENGTH = ("content-length", "transfer-encoding")
 
 def _cut_short() -> ConnectionResetError:
     return ConnectionResetError("it was closed before the answer's end")
+
+
+def _interrupted() -> InterruptedError:
+    return InterruptedError("it was interrupted")
 
 
 def _untrusted(target: Target, cause: ssl.SSLCertVerificationError) -> WireError:

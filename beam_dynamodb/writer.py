@@ -25,11 +25,17 @@ _UNPROCESSED = ServiceError(
     "UnprocessedItems: DynamoDB had no capacity for the item", code="UnprocessedItems", status=200
 )
 _SETTLED_AFTER = 10.0
-"""Seconds; a call whose answer never came is settled this long after it was sent: by then
+"""Seconds; a call whose answer never came is settled this long after all of it was sent: by then
 DynamoDB has written it or never will. Its own calls take milliseconds."""
 
 _UNANSWERED = frozenset(["NoAnswer", "ReadTimeout", "BadResponse"])
 """The errors after which nobody knows whether DynamoDB wrote, or will."""
+
+_GATEWAY = frozenset([502, 504])
+"""The same as HTTP statuses: what stands between says that it got no answer from DynamoDB."""
+
+_MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected"])
+"""The errors whose cause is gone; what comes of it if it is not, the channel says."""
 
 _KEY_RANGE = "KeyRangeThroughputExceeded"
 """What the reasons of a throttled call end with if one partition key got too much."""
@@ -66,8 +72,8 @@ class WriterLimits:
 
     Attributes:
         batch_size: `sink.batch.max-size`.
-        retry_timeout: Seconds without progress until it gives up; 0 to retry nothing
-            (`sink.retry.timeout`, `sink.fail-on-error`).
+        retry_timeout: Seconds until it gives up the requests for a table of which none was
+            written meanwhile; 0 to retry nothing (`sink.retry.timeout`, `sink.fail-on-error`).
         in_flight: `sink.requests.max-inflight`, shared by the writers of a process.
         buffered: `sink.requests.max-buffered`, shared by the writers of a process.
     """
@@ -149,11 +155,9 @@ class Writer:
         self._clock = clock
         self._random = rnd
         self._backoff = backoff or Backoff()
-        self._pace = Pace(limits.in_flight.places)
         self._lanes: dict[str, Lane] = {}
         self._held = 0
         self._in_flight = 0
-        self._stuck_since: float | None = None
         self._throttled_until = 0.0
         self._fatal: ServiceError | None = None
         self._tally = Tally()
@@ -178,6 +182,7 @@ class Writer:
         start = 0
         while start < len(requests):
             room = self._limits.buffered.take(len(requests) - start)
+            self._held += room
             for request in requests[start : start + room]:
                 self._accept(request)
             start += room
@@ -201,7 +206,7 @@ class Writer:
         give_up_at = self._clock() + _SETTLED_AFTER
         while self._in_flight and self._clock() < give_up_at:
             for answer in self._channel.poll(_LONGEST_WAIT):
-                self._doubt(self._end_flight(answer), answer.error)
+                self._doubt(self._end_flight(answer), answer)
         self._settle()
         self._forget()
 
@@ -217,11 +222,10 @@ class Writer:
     def _turn(self, patience: float, *, full: bool) -> None:
         """Sends what may go, then takes the answers that are there."""
         now = self._clock()
-        sent = self._send(now, full=full)
-        wait = 0.0 if sent and self._in_flight < self._pace.limit else patience
-        for answer in self._channel.poll(wait):
+        self._send(now, full=full)
+        for answer in self._channel.poll(patience):
             self._land(answer)
-        if wait and self._throttled_until > now:
+        if patience and self._throttled_until > now:
             self._tally.throttled_seconds += self._clock() - now
         if self._fatal is not None:
             self.abandon()
@@ -240,42 +244,41 @@ class Writer:
         while (rest := settled_at - self._clock()) > 0.0:
             self._channel.poll(min(rest, _LONGEST_WAIT))
 
-    def _doubt(self, flight: Flight, error: ServiceError | None) -> None:
-        if error is not None and error.code in _UNANSWERED:
-            flight.lane.doubt(flight, flight.sent + _SETTLED_AFTER)
+    def _doubt(self, flight: Flight, answer: Answer) -> None:
+        error = answer.error
+        if error is not None and (error.code in _UNANSWERED or error.status in _GATEWAY):
+            flight.lane.doubt(flight, flight.sent + answer.sending + _SETTLED_AFTER)
 
     def _accept(self, request: Request) -> None:
-        self._held += 1
         lane = self._lanes.get(request.table)
         if lane is None:
-            lane = self._lanes[request.table] = Lane(request.table, self._limits.batch_size)
+            limits, pace = self._limits, Pace(self._limits.in_flight.places)
+            lane = self._lanes[request.table] = Lane(request.table, limits.batch_size, pace)
         if lane.accept(request) is not None:
             self._supersede(1)
 
-    def _send(self, now: float, *, full: bool) -> int:
-        sent = 0
+    def _send(self, now: float, *, full: bool) -> None:
         for lane in self._lanes.values():
             lane.wake(now)
-            while self._may_send():
+            while lane.flights < lane.pace.limit and self._take_place():
                 flight = lane.next_flight(now, full=full)
                 if flight is None:
-                    self._limits.in_flight.give(1)
+                    self._give_place()
                     break
                 self._launch(flight)
-                sent += 1
-        return sent
 
-    def _may_send(self) -> bool:
-        """Whether there is a place for one more call; takes it if so."""
-        return (
-            self._in_flight < self._pace.limit
-            and self._channel.has_room
-            and self._limits.in_flight.take(1) == 1
-        )
+    def _take_place(self) -> bool:
+        """Takes a place for one more call, if there is one."""
+        taken = self._channel.has_room and self._limits.in_flight.take(1) == 1
+        self._in_flight += taken
+        return taken
+
+    def _give_place(self) -> None:
+        self._in_flight -= 1
+        self._limits.in_flight.give(1)
 
     def _launch(self, flight: Flight) -> None:
         bodies = [entry.request.body for entry in flight.entries]
-        self._in_flight += 1
         self._channel.send(flight.lane.table, bodies, flight)
         tally = self._tally
         tally.batch_sizes.append(len(bodies))
@@ -288,8 +291,7 @@ class Writer:
     def _end_flight(self, answer: Answer) -> Flight:
         flight = answer.tag
         assert isinstance(flight, Flight)  # noqa: S101 - _launch is the only one to tag
-        self._in_flight -= 1
-        self._limits.in_flight.give(1)
+        self._give_place()
         self._tally.latencies.append(answer.seconds)
         self._tally.consumed += answer.consumed
         if answer.error is None:
@@ -299,12 +301,13 @@ class Writer:
     def _land(self, answer: Answer) -> None:
         flight = self._end_flight(answer)
         if answer.error is not None:
+            self._doubt(flight, answer)
             self._refused(flight, answer.error)
         elif answer.unprocessed:
             left = [flight.entries[position] for position in answer.unprocessed]
             self._again(flight, left, _UNPROCESSED, Verdict.THROTTLED)
         else:
-            self._pace.answered(self._in_flight)
+            flight.lane.pace.answered(flight.lane.flights - 1)
             flight.lane.landed(flight, ())
 
     def _written(self, flight: Flight, unprocessed: Sequence[int]) -> None:
@@ -315,11 +318,10 @@ class Writer:
         if entries:
             self._tally.written += [entry.request for entry in entries]
             self._release(len(entries))
-            self._stuck_since = None
+            flight.lane.stuck_since = None
 
     def _refused(self, flight: Flight, error: ServiceError) -> None:
         verdict = judge(error)
-        self._doubt(flight, error)
         if verdict is Verdict.FATAL:
             self._fatal = self._fatal or error
         elif verdict is not Verdict.POISON:
@@ -334,9 +336,7 @@ class Writer:
     ) -> None:
         """Tries the entries again later, or gives them up if nothing has moved for too long."""
         now = self._clock()
-        if self._stuck_since is None:
-            self._stuck_since = now
-        if now - self._stuck_since >= self._limits.retry_timeout:
+        if self._is_hopeless(flight, error, now):
             self._give_up(flight, left, error, retriable=True)
             return
         for entry in left:
@@ -352,6 +352,18 @@ class Writer:
         self._supersede(len(superseded))
         flight.lane.later(still, now + delay)
 
+    def _is_hopeless(self, flight: Flight, error: ServiceError, now: float) -> bool:
+        """Whether a table has been without progress for too long; other tables don't count."""
+        if error.code in _MENDED:
+            return False
+        lane = flight.lane
+        # Where nobody tried for longer than the longest backoff, the input was slow, not the table.
+        paused = flight.sent - lane.failed_at > self._backoff.cap + _SETTLED_AFTER
+        if lane.stuck_since is None or paused:
+            lane.stuck_since = now
+        lane.failed_at = now
+        return now - lane.stuck_since >= self._limits.retry_timeout
+
     def _throttle(
         self, flight: Flight, left: list[Entry], error: ServiceError, until: float
     ) -> bool:
@@ -362,7 +374,8 @@ class Writer:
         """
         reasons = [reason for reason, _ in error.reasons]
         if not reasons or not all(reason.endswith(_KEY_RANGE) for reason in reasons):
-            self._pace.answered(self._in_flight, len(left) / len(flight.entries))
+            pace, others = flight.lane.pace, flight.lane.flights - 1
+            pace.answered(others, len(left) / len(flight.entries))
             return False
         fences = [each.request.fence for each in flight.entries]
         partitions = {partition_of(fence) for fence in fences if fence is not None}
@@ -381,10 +394,19 @@ class Writer:
     def _give_up(
         self, flight: Flight, entries: list[Entry], error: ServiceError, *, retriable: bool
     ) -> None:
-        failures = [Failure(each.request, error, each.attempts, retriable) for each in entries]
-        flight.lane.landed(flight, ())
-        self._tally.failures += failures
-        self._release(len(failures))
+        lane = flight.lane
+        failed = entries
+        if retriable and self._limits.retry_timeout:
+            # A dead letter that may be replayed must not be one that is overtaken already.
+            failed = [each for each in entries if not lane.is_overtaken(each)]
+        lane.landed(flight, ())
+        if lane.is_empty:  # what comes next has its time before it
+            lane.stuck_since = None
+        self._tally.failures += [
+            Failure(each.request, error, each.attempts, retriable) for each in failed
+        ]
+        self._release(len(failed))
+        self._supersede(len(entries) - len(failed))
 
     def _supersede(self, requests: int) -> None:
         self._tally.superseded += requests

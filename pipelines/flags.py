@@ -7,12 +7,16 @@ to every pipeline of a process, so that two mains with an `--input` could not li
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions, keyword_of
 
-__all__ = ["add_sink_flags", "names", "sink_options"]
+__all__ = ["add_sink_flags", "names", "refuse_misspelt", "sink_options"]
+
+_NEAR = 0.85
+"""How like a flag of ours another one is that can only be meant for it; none of Beam's is."""
 
 _SECRETS = tuple(
     keyword_of(each.key.removeprefix("aws.credentials."))
@@ -74,9 +78,30 @@ def sink_options(
             continue
         keyword, separator, value = each.removeprefix("--").partition("=")
         if keyword.endswith(_SECRETS):
-            raise OptionError(f"'{keyword}' holds a secret: it cannot be a flag.", option=keyword)
+            raise OptionError(
+                f"'{keyword}' holds a secret: it cannot be a flag. Let the workers find the "
+                f"credentials by another provider, such as ENV_VAR or PROFILE.",
+                option=keyword,
+            )
         given[keyword] = value if separator else ""
     return {key: value for key, value in given.items() if value is not None}, others
+
+
+def refuse_misspelt(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
+    """Refuses what is nearly a flag of the parser's: Beam would only warn of it, and go on.
+
+    Args:
+        parser: The parser that understood the others.
+        rest: What it did not.
+
+    Raises:
+        OptionError: A flag is misspelt. It names the one that was meant.
+    """
+    known = [each for action in parser._actions for each in action.option_strings]  # noqa: SLF001
+    for flag in (each.partition("=")[0] for each in rest if each.startswith("--")):
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=_NEAR)
+        if near:
+            raise OptionError(f"Unknown flag '{flag}'. Did you mean '{near[0]}'?", option=flag)
 
 
 def _flags() -> list[Option[object]]:

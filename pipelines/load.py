@@ -5,6 +5,9 @@ r"""Loads CSV files into a DynamoDB table.
 
 The files may be plain, gzip, bzip2 or zip, on any file system that Beam knows, and the runner any
 that Beam has; without `--runner` it is the in-process one.
+
+Exit codes: 0 all rows are written or superseded, 1 the load failed, 3 some rows failed and are in
+`--dead_letters`.
 """
 
 from __future__ import annotations
@@ -39,13 +42,14 @@ from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import DynamoDBSinkError, WriteToDynamoDB
 from beam_dynamodb.replay import WriteDeadLetters as DeadLettersToFile
-from pipelines.flags import add_sink_flags, names, sink_options
+from pipelines.flags import add_sink_flags, names, refuse_misspelt, sink_options
 from pipelines.progress import Counts, shown
 
 __all__ = ["main", "run"]
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _NAMESPACE = "beam_dynamodb.load"
+_SOME_FAILED = 3
 _INTEGER = re.compile(r"[+-]?\d{1,38}")
 
 Row = dict[str, Any]
@@ -55,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the load; prints a summary.
 
     Returns:
-        0, or 1 when the load failed: why stands on standard error.
+        The exit code, as this module says.
     """
     try:
         counts = run(sys.argv[1:] if argv is None else argv)
@@ -63,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"The load failed. {fault}", file=sys.stderr)
         return 1
     print(counts)
-    return 0
+    return _SOME_FAILED if counts.failed else 0
 
 
 def run(argv: Sequence[str]) -> Counts:
@@ -79,8 +83,10 @@ def run(argv: Sequence[str]) -> Counts:
         OptionError: An option of the sink is not allowed; nothing was read.
         DynamoDBSinkError: A row, or the table, cannot be written.
     """
-    arguments, rest = _parser().parse_known_args(list(argv))
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(list(argv))
     sink, rest = sink_options(arguments, rest)
+    refuse_misspelt(parser, rest)
     options = PipelineOptions(rest)
     standard = options.view_as(StandardOptions)
     # The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
@@ -107,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input", required=True, help="CSV files with a header line: a path or a pattern."
     )
-    parser.add_argument("--rows", type=int, help="Load only so many rows of each file.")
+    parser.add_argument("--rows", type=_count, help="Load only so many rows of each file.")
     parser.add_argument(
         "--numbers", type=names, default=[], help="Columns that hold numbers: a,b. Others: text."
     )
@@ -173,16 +179,27 @@ class ReadCsv(beam.DoFn):
         """Yields the rows.
 
         Raises:
-            ValueError: A column that the load needs is not there.
+            ValueError: The file is no CSV file in UTF-8, or its header is not as the load needs it.
         """
         raw = FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED)
         with raw, _uncompressed(file.path, raw) as binary:
             text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
             cells = csv.DictReader(text, strict=True)
-            missing = self._needed - set(cells.fieldnames or ())
-            if missing:
-                raise ValueError(f"{file.path} has no column {', '.join(sorted(missing))}")
-            yield from itertools.islice(cells, self._rows)
+            try:
+                self._check_header(file.path, cells.fieldnames or ())
+                yield from itertools.islice(cells, self._rows)
+            except (csv.Error, UnicodeDecodeError) as cause:
+                raise ValueError(
+                    f"{file.path} is no CSV file in UTF-8 after line {cells.line_num}: {cause}"
+                ) from cause
+
+    def _check_header(self, path: str, header: Sequence[str]) -> None:
+        missing = self._needed - set(header)
+        if missing:
+            raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise ValueError(f"{path} has more than one column {', '.join(twice)}")
 
 
 class ToRow(beam.DoFn):
@@ -242,6 +259,13 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
         return counted | "ToFile" >> DeadLettersToFile(self._path)
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
+
+
 # --- cells ---------------------------------------------------------------------------------
 
 
@@ -266,11 +290,19 @@ def _derived(setting: str) -> tuple[str, str]:
     name, separator, template = setting.partition("=")
     if not (name and separator):
         raise ValueError(f"--derive must have the form NAME=TEMPLATE, not '{setting}'")
+    try:
+        _fields(template)
+    except ValueError as cause:
+        raise ValueError(f"--derive cannot be '{setting}': {cause}") from cause
     return name, template
 
 
 def _fields(template: str) -> list[str]:
-    return [field for _, field, _, _ in string.Formatter().parse(template) if field]
+    """The columns that a template names."""
+    fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    if any(not field or field.isdigit() or set(field) & set(".[") for field in fields):
+        raise ValueError("a column stands in braces by its name, such as {carrier}")
+    return fields
 
 
 # --- counts --------------------------------------------------------------------------------

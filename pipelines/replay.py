@@ -29,7 +29,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import DynamoDBSinkError, OptionError, WriteToDynamoDB
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
-from pipelines.flags import add_sink_flags, sink_options
+from pipelines.flags import add_sink_flags, refuse_misspelt, sink_options
 
 __all__ = ["Summary", "main", "run"]
 
@@ -97,8 +97,10 @@ def run(argv: Sequence[str]) -> Summary:
         DeadLetterError: A line must be mended first, and there is no `--dead_letters`.
         DynamoDBSinkError: A record, or a table, cannot be written.
     """
-    arguments, rest = _parser().parse_known_args(list(argv))
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(list(argv))
     sink, rest = sink_options(arguments, rest)
+    refuse_misspelt(parser, rest)
     _check_paths(arguments.input, arguments.dead_letters)
     options = PipelineOptions(rest)
     standard = options.view_as(StandardOptions)

@@ -35,6 +35,7 @@ class _Call:
     bodies: Sequence[bytes]
     plan: Plan
     sent: float
+    connecting: float = 0.0
     keys: list[str] = field(default_factory=list)
 
 
@@ -61,6 +62,7 @@ class FakeTable:
         self.latency = latency
         self.connections = connections
         self.read_timeout = read_timeout
+        self.connecting = 0.0
         self.calls: list[list[Any]] = []
         self.most_in_flight = 0
         self.closed = False
@@ -84,7 +86,7 @@ class FakeTable:
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         plan = self.faults.next("BatchWriteItem").plan(self.db.keys("BatchWriteItem", asked))
-        call = _Call(tag, table, bodies, plan, self.clock.now, keys)
+        call = _Call(tag, table, bodies, plan, self.clock.now, self.connecting, keys)
         self._start(call, asked)
 
     def poll(self, timeout: float) -> list[Answer]:
@@ -117,7 +119,7 @@ class FakeTable:
         heapq.heappush(self._events, (moment, next(self._number), event))
 
     def _start(self, call: _Call, asked: dict[str, Any]) -> None:
-        plan, now = call.plan, self.clock.now
+        plan, now = call.plan, call.sent + call.connecting
         answered = now + self.latency() + plan.answered_after
         if plan.ending == "silence":
             answered = now + self.read_timeout
@@ -143,10 +145,12 @@ class FakeTable:
         seconds = self.clock.now - call.sent
         plan = call.plan
         if plan.ending == "silence":
-            return Answer(call.tag, error=_error("ReadTimeout"), seconds=seconds)
+            error = _error("ReadTimeout")
+            return Answer(call.tag, error=error, seconds=seconds, sending=call.connecting)
         if plan.ending != "answer" or plan.unread:
             code = "BadResponse" if plan.ending.startswith("half") else "NoAnswer"
-            return Answer(call.tag, error=_error(code), seconds=seconds)
+            error = _error(code)
+            return Answer(call.tag, error=error, seconds=seconds, sending=call.connecting)
         if plan.wrong_crc32:
             return Answer(call.tag, error=_error("Crc32Mismatch", 200), seconds=seconds)
         refused = plan.refusal or (outcome[0] if isinstance(outcome[0], Refused) else None)

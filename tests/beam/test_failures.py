@@ -13,6 +13,7 @@ from beam_dynamodb.testing import (
     AccessDenied,
     Faults,
     InvalidCredentials,
+    Rejected,
     ServerError,
     Slow,
     TableGone,
@@ -76,6 +77,14 @@ def test_with_fail_on_error_the_first_failure_fails_the_job(fault: Any) -> None:
         with pytest.raises(Exception, match="could not be written"):
             run_rows(server, ROWS[:10], primary_key=["id"], sink_fail_on_error=True)
         assert server.stats().calls["BatchWriteItem"] == 1
+
+
+def test_with_fail_on_error_the_message_does_not_blame_the_first_record_alone() -> None:
+    with (
+        serving(Faults.always(Rejected())) as server,
+        pytest.raises(Exception, match="the first of 10 records that failed together"),
+    ):
+        run_rows(server, ROWS[:10], primary_key=["id"], sink_fail_on_error=True)
 
 
 def test_without_it_the_same_failures_pass() -> None:

@@ -64,6 +64,15 @@ def test_from_options_takes_the_documented_keys_verbatim() -> None:
         ({"sink.requests.max-buffered": 25}, ["sink.requests.max-buffered"]),
         ({"aws.credentials.provider": "BASIC"}, ["aws.credentials.basic.secretkey", "BASIC"]),
         ({"aws.endpoint": "localhost:8000"}, ["aws.endpoint"]),
+        (
+            {"sink_batch_max_size": 20, "sink_requests_max_buffered": 20},
+            ["'sink_requests_max_buffered'", "'sink_batch_max_size'"],
+        ),
+        (
+            {"aws_credentials_provider": "BASIC", "aws_credentials_basic_accesskeyid": "a"},
+            ["'aws_credentials_basic_secretkey'"],
+        ),
+        ({7: "a number"}, ["key", "int"]),
         ({"sink.batch.maxsize": 5}, ["sink.batch.maxsize", "sink.batch.max-size"]),
         ({"sink_batch_maxsize": 5}, ["sink_batch_maxsize", "sink_batch_max_size"]),
         ({"connector": "kinesis"}, ["connector"]),
@@ -83,10 +92,13 @@ def test_a_bad_option_is_refused_at_once_and_by_the_name_it_was_given(
     [
         ({"partitioned_by": ["id", "id"]}, "partitioned_by"),
         ({"partitioned_by": [7]}, "partitioned_by"),
+        ({"partitioned_by": 7}, "partitioned_by"),
+        ({"partitioned_by": "id", "order_by": 7}, "order_by"),
+        ({"change_kind": 7}, "change_kind"),
         ({"primary_key": ["a", "b", "c"]}, "primary_key"),
         ({"order_by": "at"}, "order_by"),
         ({"sink_batch_max_sise": 3}, "sink_batch_max_size"),
-        ({"aws_region": None}, "aws.region"),
+        ({"aws_region": None}, "aws_region"),
     ],
 )
 def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], word: str) -> None:
@@ -95,7 +107,7 @@ def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], wo
 
 
 def test_a_table_must_be_named() -> None:
-    with pytest.raises(OptionError, match="table-name"):
+    with pytest.raises(OptionError, match="table_name"):
         WriteToDynamoDB(None, aws_region=REGION)  # type: ignore[arg-type]
 
 
@@ -145,18 +157,31 @@ def test_values_that_are_known_at_run_time_only_are_read_on_the_worker() -> None
 
 def test_a_bad_value_at_run_time_is_refused_as_it_is_at_construction() -> None:
     write = WriteToDynamoDB(
-        StaticValueProvider(str, TABLE),
-        aws_region=REGION,
-        sink_batch_max_size=StaticValueProvider(str, "77"),
+        StaticValueProvider(str, TABLE), aws_region=REGION, sink_batch_max_size=Late("size")
     )
+    Late.told["size"] = "77"
     with pytest.raises(OptionError, match="sink_batch_max_size"):
         _ = write._settings.options()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"table": StaticValueProvider(str, "no/table")}, "table-name"),
+        ({"sink_batch_max_size": StaticValueProvider(str, "77")}, "sink_batch_max_size"),
+    ],
+)
+def test_a_provider_whose_value_is_known_is_checked_at_construction(
+    arguments: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(OptionError, match=word):
+        WriteToDynamoDB(**{"table": TABLE, "aws_region": REGION, **arguments})
 
 
 def test_a_table_that_stays_unknown_is_an_error_and_no_table_called_none() -> None:
     Late.told["nothing"] = None
     write = WriteToDynamoDB(Late("nothing"), aws_region=REGION)
-    with pytest.raises(OptionError, match="table-name"):
+    with pytest.raises(OptionError, match="table_name"):
         _ = write._settings.options()
 
 

@@ -126,6 +126,26 @@ def test_a_callable_sends_rows_to_several_tables(partitioned_by: Any) -> None:
     assert found == expected
 
 
+def test_a_row_whose_table_is_no_name_is_a_dead_letter_that_says_so() -> None:
+    rows = at_once({"id": 1, "v": 1, "to": None}, {"id": 2, "v": 2, "to": TABLE})
+    with serving(tables=[TABLE, "None"]) as server:
+        run = run_rows(server, rows, table=lambda row: row["to"], **LETTERS)
+        assert set(stored(server)) == {2}
+        assert server.db.items("None") == []
+    [letter] = run.failed.elements
+    assert letter.code == "InvalidTable"
+    assert "NoneType" in letter.message
+
+
+def test_a_key_that_is_null_is_told_as_null() -> None:
+    rows = at_once({"id": None, "v": 1}, {"id": 2, "v": 2})
+    with serving() as server:
+        run = run_rows(server, rows, **LETTERS)
+        assert set(stored(server)) == {2}
+    [letter] = run.failed.elements
+    assert letter.key == "{id: null}"
+
+
 def test_a_row_whose_table_cannot_be_told_is_a_dead_letter() -> None:
     rows = at_once(
         {"id": 1, "v": 1}, {"id": 2, "v": 2, "to": "no/table"}, {"id": 3, "v": 3, "to": TABLE}

@@ -65,13 +65,15 @@ def test_derived_attribute_is_made_of_columns(tmp_path, table, flags):
     assert table.items()[0]["id"] == {"S": "UA-1545"}
 
 
-def test_bad_rows_go_to_the_dead_letters_and_their_neighbours_are_written(tmp_path, table, flags):
+def test_bad_rows_go_to_the_dead_letters_and_their_neighbours_are_written(
+    tmp_path, table, flags, capsys
+):
     rows = "id,n\ngood,1\nbad number,many\n,2\nshort\nlast,3\n"
     letters = tmp_path / "failed.jsonl"
     argv = [f"--input={written('a.csv', rows, tmp_path)}", f"--dead_letters={letters}", *flags]
-    counts = load.run(argv)
+    assert load.main(argv) == 3, "a script must be told that not all rows arrived"
     assert {item["id"]["S"] for item in table.items()} == {"good", "last"}
-    assert (counts.read, counts.written, counts.failed) == (5, 2, 3)
+    assert "5 read = 2 written + 0 superseded + 3 failed" in capsys.readouterr().out
     failed = [json.loads(line) for line in letters.read_text().splitlines()]
     assert len(failed) == 3
     messages = " ".join(each["message"] for each in failed)
@@ -90,6 +92,30 @@ def test_missing_column_is_named(tmp_path, flags, capsys):
     path = written("a.csv", "id,m\na,1\n", tmp_path)
     assert load.main([f"--input={path}", *flags]) == 1
     assert "has no column n" in capsys.readouterr().err
+
+
+def test_two_columns_of_one_name_are_refused_since_one_would_be_lost(tmp_path, flags, capsys):
+    path = written("a.csv", "id,n,id\na,1,b\n", tmp_path)
+    assert load.main([f"--input={path}", *flags]) == 1
+    assert "more than one column id" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "contents", [b'id,n\na,1\nb,2\nc,"3', b"id,n\na,1\nb,\xff\n"], ids=["open quote", "Latin-1"]
+)
+def test_a_file_that_is_no_csv_in_utf_8_is_named(tmp_path, flags, capsys, contents):
+    path = tmp_path / "a.csv"
+    path.write_bytes(contents)
+    assert load.main([f"--input={path}", *flags]) == 1
+    assert f"The load failed. {path} is no CSV file in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("template", ["{id", "{}", "{0}", "{id.name}"])
+def test_a_template_that_no_row_could_fill_is_refused_before_anything_is_read(
+    flags, capsys, template
+):
+    assert load.main(["--input=nowhere", f"--derive=x={template}", *flags]) == 1
+    assert f"--derive cannot be 'x={template}'" in capsys.readouterr().err
 
 
 def test_missing_file_is_named(tmp_path, flags, capsys):

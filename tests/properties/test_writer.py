@@ -22,6 +22,7 @@ from beam_dynamodb.testing import (
     Faults,
     HalfAnswer,
     Hang,
+    Rejected,
     Reset,
     ServerError,
     Slow,
@@ -380,3 +381,147 @@ def test_a_hot_partition_key_is_found_and_slowed_alone() -> None:
         if any(each["PutRequest"]["Item"]["id"]["N"] == "3" for each in call)
     ]
     assert len(calls) < 40, "it is not asked for again and again"
+
+
+# --- several tables --------------------------------------------------------------------------
+
+
+def two_tables(fault: Fault, **options: Any) -> tuple[Bench, RequestFactory]:
+    """A bench with a second table whose calls all meet the fault."""
+    bench = Bench(script=[], **options)
+    bench.db.create_table("broken", {"id": "N"})
+    bench.table.faults.on_keys(lambda table, _key: table == "broken", fault)
+    bench.table.latency = lambda: 0.01
+    return bench, RequestFactory("broken", TableKey(("id",)))
+
+
+@pytest.mark.parametrize("fault", [Throttle(), Unprocessed(share=1.0), ServerError()])
+def test_a_table_that_never_progresses_ends_while_another_one_progresses(fault: Fault) -> None:
+    bench, broken = two_tables(fault, retry_timeout=30.0, batch_size=1)
+    request = broken.request(Put({"id": 1, "version": 1}), 0)
+    assert request is not None
+    bench.writer.write([request])
+    for number in range(120):
+        bench.writer.write([bench.request(number, number + n) for n in range(4)])
+        bench.clock.now += 1.0
+    bench.take()
+    assert [failure.request for failure in bench.tally.failures] == [request]
+    bench.writer.finish()
+
+
+def test_a_throttled_table_does_not_slow_the_others() -> None:
+    bench, broken = two_tables(
+        Throttle(), retry_timeout=30.0, in_flight=8, buffered=200, batch_size=1
+    )
+    for number in range(80):
+        request = broken.request(Put({"id": number, "version": 1}), 0)
+        assert request is not None
+        bench.writer.write([request, bench.request(number, number)])
+    bench.writer.finish()
+    bench.take()
+    assert len(bench.tally.failures) == 80
+    last = max(write.time for write in bench.db.writes)
+    assert last < 1_000.0 + 1.0, "80 calls of 0.01 s, a few at a time"
+
+
+# --- the budget ------------------------------------------------------------------------------
+
+
+def test_the_time_between_two_bundles_is_not_time_without_progress() -> None:
+    bench = Bench(script=[], then=Throttle(), retry_timeout=30.0)
+    bench.run([1])
+    assert len(bench.tally.failures) == 1
+    bench.clock.now += 600.0
+    bench.table.faults = Faults.script([Throttle()])
+    bench.run([2])
+    assert len(bench.tally.failures) == 1, "the second one was tried only once"
+    assert bench.stored() == {2: 0}
+
+
+def test_the_time_in_which_the_input_pauses_is_not_time_without_progress() -> None:
+    # A rest smaller than a batch is tried again when more comes, or at the end of the bundle.
+    bench = Bench(script=[Throttle(), Throttle()], retry_timeout=300.0, batch_size=2)
+    bench.writer.write([bench.request(1, 1), bench.request(2, 2)])
+    while not bench.writer.take_tally().throttled:
+        bench.clock.now += 0.1
+        bench.writer.write([bench.request(3, 3)])
+    bench.clock.now += 400.0
+    bench.writer.finish()
+    bench.take()
+    assert bench.tally.failures == []
+    assert bench.stored() == {1: 1, 2: 2, 3: 3}
+
+
+def test_an_older_write_whose_budget_is_over_gives_way_to_a_newer_one() -> None:
+    # As a dead letter it could be replayed, over the newer one.
+    bench = Bench(script=[Throttle(), Hang(), Hang()], batch_size=1, retry_timeout=30.0)
+    bench.writer.write([bench.request(1, 1)])
+    while len(bench.table.calls) < 3:
+        bench.clock.now += 0.1
+        bench.writer.write([bench.request(2, 0)])
+    bench.writer.write([bench.request(1, 2)])
+    bench.writer.finish()
+    bench.take()
+    assert bench.tally.failures == []
+    assert bench.stored() == {1: 2, 2: 0}
+
+
+@pytest.mark.parametrize("code", ["CredentialsRefreshed", "ClockSkewCorrected"])
+def test_what_was_mended_is_no_failure_whatever_the_budget(code: str) -> None:
+    # Else a refusal of credentials could become a dead letter, or fail a job that could go on.
+    bench = Bench(script=[Rejected(code, status=400)], retry_timeout=0.0)
+    bench.run([1, 2, 3])
+    assert bench.tally.failures == []
+    assert len(bench.stored()) == 3
+
+
+# --- calls nobody knows the end of -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_gateway_that_had_no_answer_leaves_the_call_unsettled(status: int) -> None:
+    bench = Bench(script=[Delayed(8.0, ServerError(status, html=True))], batch_size=1)
+    bench.writer.write([bench.request(1, 1)])
+    bench.writer.write([bench.request(1, 2)])
+    bench.writer.finish()
+    versions = [write.item["version"]["N"] for write in bench.db.writes if write.item]
+    assert versions[-1] == "2"
+    bench.table.run_out()
+    assert bench.stored() == {1: 2}
+
+
+def test_the_time_it_takes_to_connect_does_not_count_for_settling_a_lost_call() -> None:
+    bench = Bench(script=[Delayed(8.0, Reset("before"))], batch_size=1)
+    bench.table.connecting = 9.0
+    bench.writer.write([bench.request(1, 1)])
+    bench.table.connecting = 0.0
+    bench.writer.write([bench.request(1, 2)])
+    bench.writer.finish()
+    bench.table.run_out()
+    assert bench.stored() == {1: 2}
+
+
+def test_without_a_known_key_the_next_batch_waits_for_a_lost_one_that_was_given_up() -> None:
+    bench = Bench(
+        script=[Delayed(8.0, Reset("before"))], batch_size=1, key_known=False, retry_timeout=0.0
+    )
+    bench.writer.write([bench.request(1, 1), bench.request(1, 2)])
+    bench.writer.finish()
+    bench.table.run_out()
+    assert bench.stored() == {1: 2}
+
+
+# --- exceptions nobody expects ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", [{"fence": ["unhashable"]}, {"body": None}])
+def test_whatever_is_raised_in_between_no_place_is_kept(broken: dict[str, Any]) -> None:
+    bench = Bench(script=[], batch_size=2)
+    requests = [bench.request(key, key) for key in range(9)]
+    requests[5] = requests[5]._replace(**broken)
+    with pytest.raises(TypeError):
+        bench.writer.write(requests)
+    bench.writer.abandon()
+    bench.writer.close()
+    assert bench.limits.in_flight.take(3) == 3
+    assert bench.limits.buffered.take(20) == 20

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import SinkOptions
-from pipelines.flags import add_sink_flags, sink_options
+from pipelines import load, replay
+from pipelines.flags import add_sink_flags, refuse_misspelt, sink_options
 
 
 def parsed(*argv):
@@ -60,3 +62,33 @@ def test_secret_cannot_be_a_flag(flag):
         parsed(flag)
     assert "hush" not in str(refused.value)
     assert "AKIA" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("main", "flag", "meant"),
+    [
+        (load, "--partitoned_by=id", "--partitioned_by"),
+        (load, "--number=n", "--numbers"),
+        (load, "--dead-letters=x", "--dead_letters"),
+        (replay, "--only_retryable", "--only_retriable"),
+    ],
+)
+def test_a_misspelt_flag_does_not_start_a_pipeline_that_lacks_what_was_meant(
+    main, flag, meant, capsys
+):
+    argv = ["--input=nowhere", "--table_name=abc", "--aws_region=us-east-2", flag]
+    assert main.main(argv) == 1
+    told = capsys.readouterr().err
+    assert f"'{flag.partition('=')[0]}'" in told
+    assert f"Did you mean '{meant}'" in told
+
+
+@pytest.mark.parametrize("main", [load, replay])
+def test_no_flag_of_beam_is_taken_for_a_misspelt_one(main):
+    beams = _BeamArgumentParser(add_help=False)
+    for each in PipelineOptions.__subclasses__():
+        if each.__module__.startswith("apache_beam."):
+            each._add_argparse_args(beams)
+    flags = [each for action in beams._actions for each in action.option_strings]
+    assert "--runner" in flags
+    refuse_misspelt(main._parser(), flags)

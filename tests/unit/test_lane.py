@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from beam_dynamodb.lane import Flight, Lane
 from beam_dynamodb.requests import Request
+from beam_dynamodb.retry import Pace
 
 
 def request(key: str | None, version: int = 0) -> Request:
@@ -21,7 +22,7 @@ def versions(flight: Flight) -> list[object]:
 
 
 def test_only_a_full_batch_goes_while_more_may_come() -> None:
-    lane = Lane("t", 2)
+    lane = Lane("t", 2, Pace(9))
     lane.accept(request("a"))
     assert lane.next_flight(0.0, full=True) is None
     lane.accept(request("b"))
@@ -29,7 +30,7 @@ def test_only_a_full_batch_goes_while_more_may_come() -> None:
 
 
 def test_a_newer_request_takes_the_place_of_a_waiting_one() -> None:
-    lane = Lane("t", 2)
+    lane = Lane("t", 2, Pace(9))
     assert lane.accept(request("a", 1)) is None
     lane.accept(request("b", 2))
     superseded = lane.accept(request("a", 3))
@@ -39,7 +40,7 @@ def test_a_newer_request_takes_the_place_of_a_waiting_one() -> None:
 
 
 def test_a_newer_request_waits_until_the_older_one_has_landed() -> None:
-    lane = Lane("t", 2)
+    lane = Lane("t", 2, Pace(9))
     lane.accept(request("a", 1))
     flight = fly(lane)
     lane.accept(request("a", 2))
@@ -49,7 +50,7 @@ def test_a_newer_request_waits_until_the_older_one_has_landed() -> None:
 
 
 def test_a_newer_request_replaces_an_older_one_that_comes_back() -> None:
-    lane = Lane("t", 2)
+    lane = Lane("t", 2, Pace(9))
     lane.accept(request("a", 1))
     flight = fly(lane)
     lane.accept(request("a", 2))
@@ -65,7 +66,7 @@ def test_a_newer_request_replaces_an_older_one_that_comes_back() -> None:
 
 
 def test_what_wakes_goes_before_what_is_ready() -> None:
-    lane = Lane("t", 3)
+    lane = Lane("t", 3, Pace(9))
     lane.accept(request("a", 1))
     lane.accept(request("b", 2))
     flight = fly(lane)
@@ -77,7 +78,7 @@ def test_what_wakes_goes_before_what_is_ready() -> None:
 
 
 def test_halves_go_one_after_the_other_the_first_before_the_second() -> None:
-    lane = Lane("t", 4)
+    lane = Lane("t", 4, Pace(9))
     for number, key in enumerate([None, None, None]):
         lane.accept(request(key, number))
     flight = fly(lane)
@@ -95,7 +96,7 @@ def test_halves_go_one_after_the_other_the_first_before_the_second() -> None:
 
 
 def test_without_fences_batches_go_one_after_the_other() -> None:
-    lane = Lane("t", 2)
+    lane = Lane("t", 2, Pace(9))
     lane.accept(request(None, 1))
     flight = fly(lane)
     lane.accept(request(None, 2))

@@ -273,3 +273,11 @@ def test_what_comes_back_unprocessed_is_found(
     returned: list[Any], positions: tuple[int, ...]
 ) -> None:
     assert matching(BODIES, returned) == positions
+
+
+@pytest.mark.parametrize("key", ["x\ud800", "\ud800" * 600])
+def test_a_key_that_is_no_valid_unicode_is_refused_by_its_name(key: str) -> None:
+    with pytest.raises(RowError) as refused:
+        request(RequestFactory("orders", TableKey(("id",), ("S",))), {"id": key})
+    assert refused.value.path == "id"
+    assert "surrogate" in refused.value.message

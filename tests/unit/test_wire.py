@@ -79,6 +79,33 @@ def failure(reply: Reply) -> tuple[str, str]:
     return reply.error.code, str(reply.error)
 
 
+@pytest.mark.parametrize("moment", range(1, 8))
+def test_a_request_that_an_exception_cuts_off_is_never_taken_for_answered(
+    connect: Any, moment: int
+) -> None:
+    # A KeyboardInterrupt can come anywhere; the clock is where this one does.
+    calls = 0
+
+    def clock() -> float:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise KeyboardInterrupt
+        return time.monotonic()
+
+    found: list[Reply] = []
+    with scripted(answer_all) as server:
+        wire = connect(server, clock=clock, read_timeout=0.3)
+        try:
+            wire.send(head(b"x"), b"x", None)
+            found += replies(wire)
+        except KeyboardInterrupt:
+            for _ in range(10):
+                found += wire.poll(0.05)
+    assert calls > moment, "the exception came too late to matter"
+    assert all(reply.error is not None or reply.status == 200 for reply in found)
+
+
 # --- answers -------------------------------------------------------------------------------
 
 
