@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from beam_dynamodb.requests import Request
 from beam_dynamodb.table import BATCH_MAX_REQUESTS, BATCH_MAX_WIRE_BYTES
 
-__all__ = ["cut", "cut_size", "keep_latest"]
+__all__ = ["cut_size", "keep_latest"]
 
 # What stands around the requests of a call: {"RequestItems":{"<table>":[…]}} and its options.
 _ENVELOPE_BYTES = 1024
@@ -51,18 +51,3 @@ def cut_size(
             return count
         count += 1
     return count
-
-
-def cut(
-    requests: Sequence[Request],
-    max_count: int = BATCH_MAX_REQUESTS,
-    max_bytes: int = BATCH_MAX_WIRE_BYTES,
-) -> list[Sequence[Request]]:
-    """Cuts requests into batches, in order, each within the count and the wire bytes."""
-    batches: list[Sequence[Request]] = []
-    start = 0
-    while start < len(requests):
-        size = cut_size((each.body for each in requests[start:]), max_count, max_bytes)
-        batches.append(requests[start : start + size])
-        start += size
-    return batches

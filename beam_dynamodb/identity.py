@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.values import AttributeValue, canonical_number
+from beam_dynamodb.values import AttributeValue, binary_size, canonical_number
 
 __all__ = ["KeyReader", "key_text", "partition_of"]
 
@@ -70,7 +70,7 @@ class KeyReader:
     ) -> None:
         if not content:
             raise self._refused(item, name, "a key must not be empty")
-        if (_bytes_of_base64(content) if tag == "B" else _bytes_of_text(content)) > limit:
+        if (binary_size(content) if tag == "B" else _bytes_of_text(content)) > limit:
             raise self._refused(item, name, f"a key of this place has at most {limit} bytes")
 
     def _bad(
@@ -120,7 +120,3 @@ def _short(value: AttributeValue) -> str:
 def _bytes_of_text(text: str) -> int:
     # What no UTF-8 can hold is refused by its name when the row is written out.
     return len(text.encode(errors="surrogatepass"))
-
-
-def _bytes_of_base64(text: str) -> int:
-    return len(text) // 4 * 3 - text[-2:].count("=")

@@ -179,7 +179,7 @@ class RequestFactory:
         return _request((self.table, identity, fence, order, _PUT % body, origin))
 
     def _delete_row(self, row: Any, timestamp: Any, origin: Any) -> Request:
-        names = self.table_key.names if self.table_key else self.partitioned_by
+        names = self._key_names
         if not names:
             raise RowError(
                 "the row is a delete, but nobody told the table's key: set primary_key, "
@@ -242,24 +242,27 @@ class RequestFactory:
                 table=self.table,
             )
 
+    @property
+    def _key_names(self) -> tuple[str, ...]:
+        """The attributes of the table's key, as far as anybody told them."""
+        return self._key.names if self._key else ()
+
     def _key_text(self, item: Mapping[str, AttributeValue]) -> str | None:
-        names = self.table_key.names if self.table_key else self.partitioned_by
-        return key_text(item, names)
+        return key_text(item, self._key_names)
 
     def key_text(self, body: bytes) -> str | None:
         """The key of a request's body as text, for messages; None where it is unknown."""
-        names = self.table_key.names if self.table_key else self.partitioned_by
-        return key_text(_item_of(body), names)
+        return self._key_text(_item_of(body))
 
     def key_text_of(self, element: Any) -> str | None:
         """The key of an element that may be no good, as far as it can be read."""
         row = getattr(element, "row", getattr(element, "key", None))
         row = row if isinstance(element, (Put, Delete)) else element
-        names = self.table_key.names if self.table_key else self.partitioned_by
+        names = self._key_names
         try:
             fields = row_mapping(row)
             present = {name: fields[name] for name in names if name in fields}
-            return key_text(attribute_values(present), names)
+            return self._key_text(attribute_values(present))
         except Exception:
             return None
 

@@ -40,6 +40,7 @@ __all__ = [
     "AttributeValue",
     "attribute_value",
     "attribute_values",
+    "binary_size",
     "canonical_number",
     "check_number",
     "register_row",
@@ -564,21 +565,22 @@ def _value_size(value: AttributeValue) -> int:
     return _SIZES[tag](payload)
 
 
-def _binary_size(text: str) -> int:
+def binary_size(text: str) -> int:
+    """The bytes that a `B`'s base64 text stands for."""
     return len(text) // 4 * 3 - text[-2:].count("=")
 
 
 _SIZES: dict[str, Callable[[Any], int]] = {
     "S": lambda text: len(text.encode()),
     "N": number_size,
-    "B": _binary_size,
+    "B": binary_size,
     "BOOL": lambda _: 1,
     "NULL": lambda _: 1,
     "L": lambda values: 3 + sum(1 + _value_size(value) for value in values),
     "M": lambda values: 3 + len(values) + stored_size(values),
     "SS": lambda texts: sum(len(text.encode()) for text in texts),
     "NS": lambda texts: sum(map(number_size, texts)),
-    "BS": lambda texts: sum(map(_binary_size, texts)),
+    "BS": lambda texts: sum(map(binary_size, texts)),
 }
 
 

@@ -10,10 +10,14 @@ import argparse
 import difflib
 from collections.abc import Sequence
 
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions, keyword_of
 
-__all__ = ["add_sink_flags", "names", "refuse_misspelt", "sink_options"]
+__all__ = ["add_sink_flags", "names", "read_flags", "refuse_misspelt", "sink_options"]
+
+_IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 _NEAR = 0.85
 """How like a flag of ours another one is that can only be meant for it; none of Beam's is."""
@@ -51,6 +55,32 @@ def add_sink_flags(parser: argparse.ArgumentParser) -> None:
         ("primary_key", "The table's key attributes, the partition key first: a,b."),
     ):
         group.add_argument(f"--{keyword}", metavar="NAMES", type=names, default=[], help=meaning)
+
+
+def read_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, dict[str, object], PipelineOptions]:
+    """Reads the command line of a main: its own flags, the sink's and Beam's.
+
+    Args:
+        parser: The main's parser, with the sink's flags.
+        argv: The command line.
+
+    Returns:
+        What the parser understood, the sink's options by keyword, and Beam's options, with the
+        in-process runner where none is named.
+
+    Raises:
+        OptionError: As `sink_options` and `refuse_misspelt`.
+    """
+    arguments, rest = parser.parse_known_args(list(argv))
+    sink, rest = sink_options(arguments, rest)
+    refuse_misspelt(parser, rest)
+    options = PipelineOptions(rest)
+    standard = options.view_as(StandardOptions)
+    # The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
+    standard.runner = standard.runner or _IN_PROCESS
+    return arguments, sink, options
 
 
 def sink_options(

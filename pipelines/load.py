@@ -35,19 +35,17 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics.execution import MetricsEnvironment
 from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.metrics.metricbase import MetricName
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import DynamoDBSinkError, WriteToDynamoDB
 from beam_dynamodb.replay import WriteDeadLetters as DeadLettersToFile
-from pipelines.flags import add_sink_flags, names, refuse_misspelt, sink_options
+from pipelines.flags import add_sink_flags, names, read_flags
 from pipelines.progress import Counts, shown
 
 __all__ = ["main", "run"]
 
-_IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _NAMESPACE = "beam_dynamodb.load"
 _SOME_FAILED = 3
 _INTEGER = re.compile(r"[+-]?\d{1,38}")
@@ -83,14 +81,7 @@ def run(argv: Sequence[str]) -> Counts:
         OptionError: An option of the sink is not allowed; nothing was read.
         DynamoDBSinkError: A row, or the table, cannot be written.
     """
-    parser = _parser()
-    arguments, rest = parser.parse_known_args(list(argv))
-    sink, rest = sink_options(arguments, rest)
-    refuse_misspelt(parser, rest)
-    options = PipelineOptions(rest)
-    standard = options.view_as(StandardOptions)
-    # The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
-    standard.runner = standard.runner or _IN_PROCESS
+    arguments, sink, options = read_flags(_parser(), argv)
     pipeline = beam.Pipeline(options=options)
     this = f"{_NAMESPACE}.{uuid.uuid4()}"
     _build(pipeline, arguments, sink, this)

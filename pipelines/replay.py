@@ -23,17 +23,15 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import DynamoDBSinkError, OptionError, WriteToDynamoDB
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
-from pipelines.flags import add_sink_flags, refuse_misspelt, sink_options
+from pipelines.flags import add_sink_flags, read_flags
 
 __all__ = ["Summary", "main", "run"]
 
-_IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _FAILED_AGAIN = 3
 
 
@@ -97,15 +95,8 @@ def run(argv: Sequence[str]) -> Summary:
         DeadLetterError: A line must be mended first, and there is no `--dead_letters`.
         DynamoDBSinkError: A record, or a table, cannot be written.
     """
-    parser = _parser()
-    arguments, rest = parser.parse_known_args(list(argv))
-    sink, rest = sink_options(arguments, rest)
-    refuse_misspelt(parser, rest)
+    arguments, sink, options = read_flags(_parser(), argv)
     _check_paths(arguments.input, arguments.dead_letters)
-    options = PipelineOptions(rest)
-    standard = options.view_as(StandardOptions)
-    # The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
-    standard.runner = standard.runner or _IN_PROCESS
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, arguments, sink)
     result = pipeline.run()

@@ -7,13 +7,23 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_dynamodb.batches import cut, cut_size, keep_latest
+from beam_dynamodb.batches import cut_size, keep_latest
 from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import Request
 
 
 def request(identity: str | None, order: Any, body: bytes = b"{}", origin: Any = None) -> Request:
     return Request("events", identity, identity, order, body, origin)
+
+
+def cut(requests: list[Request], max_count: int, max_bytes: int) -> list[list[Request]]:
+    """The batches that come of taking off one after the other, as a lane does."""
+    batches = []
+    while requests:
+        size = cut_size((each.body for each in requests), max_count, max_bytes)
+        batches.append(requests[:size])
+        requests = requests[size:]
+    return batches
 
 
 BODIES = st.lists(st.integers(1, 400).map(lambda size: b"x" * size), max_size=80)
