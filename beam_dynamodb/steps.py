@@ -442,8 +442,7 @@ class _Waiting(NamedTuple):
     window_end: int
 
     @classmethod
-    def of(cls, requests: Iterable[Request]) -> _Waiting:
-        requests = list(requests)
+    def of(cls, requests: Sequence[Request]) -> _Waiting:
         # Few windows, many requests: look at each tuple of windows once.
         windows = {id(each.origin[2]): each.origin[2] for each in requests}.values()
         ends = [window.max_timestamp().micros for several in windows for window in several]
