@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from beam_dynamodb.requests import Request
 from beam_dynamodb.table import BATCH_MAX_REQUESTS, BATCH_MAX_WIRE_BYTES
+from beam_dynamodb.write_requests import Requests
 
-__all__ = ["cut_size", "keep_latest"]
+__all__ = ["ENVELOPE_BYTES", "cut_size", "keep_latest"]
 
-# What stands around the requests of a call: {"RequestItems":{"<table>":[…]}} and its options.
-_ENVELOPE_BYTES = 1024
+ENVELOPE_BYTES = 1024
+"""What stands around the requests of a call: {"RequestItems":{"<table>":[…]}} and its options."""
 
 
-def keep_latest(held: dict[str, Request], newcomers: Iterable[Request]) -> int:
-    """Merges newcomers, in the order of their arrival, into the latest record of each identity.
+def keep_latest(requests: Requests) -> Requests:
+    """The latest request of each identity, in the order in which the identities came first.
 
     The greater order (event time, or `order_by`) is the later one; of equals the later arrival.
 
     Args:
-        held: The latest record by identity so far; changed in place.
-        newcomers: Requests that have an identity.
-
-    Returns:
-        How many records were superseded, of the held ones and of the newcomers together.
+        requests: Requests that have an identity, in the order of their arrival.
     """
-    superseded = 0
-    for newcomer in newcomers:
-        identity = newcomer.identity
-        present = held.get(identity)  # type: ignore[arg-type]
-        if present is None:
-            held[identity] = newcomer  # type: ignore[index]
-        else:
-            superseded += 1
-            if newcomer.order >= present.order:
-                held[identity] = newcomer  # type: ignore[index]
-    return superseded
+    identities, orders = requests.identities, requests.orders
+    if len(set(identities)) == len(identities):  # as mostly
+        return requests
+    latest: dict[str, int] = {}
+    for place, identity in enumerate(identities):
+        present = latest.setdefault(identity, place)
+        if orders[place] >= orders[present]:
+            latest[identity] = place
+    return requests.select(list(latest.values()))
 
 
 def cut_size(
-    bodies: Iterable[bytes],
+    bodies: Sequence[bytes],
     max_count: int = BATCH_MAX_REQUESTS,
     max_bytes: int = BATCH_MAX_WIRE_BYTES,
 ) -> int:
     """How many of the first bodies fit into one call; at least one where there is one."""
-    count, total = 0, _ENVELOPE_BYTES
-    for body in bodies:
-        total += len(body) + 1
-        if count == max_count or (count and total > max_bytes):
-            return count
-        count += 1
+    bodies = bodies[:max_count]
+    total = ENVELOPE_BYTES + sum(map(len, bodies)) + len(bodies)
+    count = len(bodies)
+    while count > 1 and total > max_bytes:
+        count -= 1
+        total -= len(bodies[count]) + 1
     return count

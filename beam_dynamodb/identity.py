@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from beam_dynamodb.columns import Block, Column
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.numbers import is_short
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import AttributeValue, binary_size, canonical_number
 
@@ -44,22 +46,49 @@ class KeyReader:
         Raises:
             RowError: A part is missing, or the table could not have it as its key.
         """
-        found = ""
-        for name, kind, limit in self._parts:
-            value = item.get(name)
-            if value is None:
-                raise self._missing(name)
-            tag = next(iter(value))
-            content = value[tag]
-            if tag != kind and not self._may_be(kind, limit, tag):
-                raise self._bad(item, name, kind, tag)
-            if tag == "N":
-                content = canonical_number(content)
-            elif limit is not None and not 0 < len(content) * 4 <= limit:
-                self._check_length(item, name, limit, tag, content)
+        return "".join([self._part(item, *part) for part in self._parts])
+
+    def identities(self, block: Block) -> list[str]:
+        """The identities of a block's rows, each as `identity` gives it.
+
+        Raises:
+            KeyError: The rows lack a part.
+            RowError: The table could not have one of them as its key.
+        """
+        parts = [self._column(block.columns[part[0]], *part) for part in self._parts]
+        return parts[0] if len(parts) == 1 else list(map("".join, zip(*parts, strict=True)))
+
+    def _part(
+        self,
+        item: Mapping[str, AttributeValue],
+        name: str,
+        kind: str | None,
+        limit: int | None,
+    ) -> str:
+        value = item.get(name)
+        if value is None:
+            raise self._missing(name)
+        tag = next(iter(value))
+        content = value[tag]
+        if tag != kind and not self._may_be(kind, limit, tag):
+            raise self._bad(item, name, kind, tag)
+        if tag == "N":
+            content = canonical_number(content)
+        elif limit is not None and not 0 < len(content) * 4 <= limit:
             # A character has at most four bytes, so most keys are judged by their length alone.
-            found += f"{tag}{len(content)}:{content}" if tag != "BOOL" else f"BOOL1:{content:d}"
-        return found
+            self._check_length(item, name, limit, tag, content)
+        return f"{tag}{len(content)}:{content}" if tag != "BOOL" else f"BOOL1:{content:d}"
+
+    def _column(self, column: Column, name: str, kind: str | None, limit: int | None) -> list[str]:
+        """The same part of many keys."""
+        values = column.values
+        if column.kind is int and kind in (None, "N") and is_short(values):
+            return [f"N{len(text)}:{text}" for text in map(str, values)]
+        if column.kind is str and kind in (None, "S"):
+            lengths = set(map(len, values))
+            if limit is None or (min(lengths) > 0 and max(lengths) * 4 <= limit):
+                return [f"S{len(text)}:{text}" for text in values]
+        return [self._part({name: each}, name, kind, limit) for each in column.attribute_values()]
 
     def _may_be(self, kind: str | None, limit: int | None, tag: str) -> bool:
         """Whether a part of an untold type may have this one."""

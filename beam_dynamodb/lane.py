@@ -10,37 +10,69 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import count
 
-from beam_dynamodb.batches import cut_size
+from beam_dynamodb.batches import ENVELOPE_BYTES, cut_size
 from beam_dynamodb.identity import partition_of
-from beam_dynamodb.requests import Request
 from beam_dynamodb.retry import Pace
+from beam_dynamodb.table import BATCH_MAX_WIRE_BYTES
+from beam_dynamodb.write_requests import Request, Requests
 
-__all__ = ["Entry", "Flight", "Lane"]
+__all__ = ["Batch", "Flight", "Lane"]
 
 
-class Entry:
-    """A request in a lane, and what has happened to it.
+class Batch:
+    """Requests that go together, and what has happened to each of them.
 
     Attributes:
-        request: The request; replaced when a newer one of its fence supersedes it.
-        attempts: How many calls have carried it.
+        requests: The requests; one is replaced when a newer one of its fence supersedes it.
+        attempts: How many calls have carried each.
         strikes: How many calls of its fence have failed in a row.
     """
 
-    __slots__ = ("attempts", "request", "strikes")
+    __slots__ = ("attempts", "requests", "strikes")
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.attempts = 0
-        self.strikes = 0
+    def __init__(
+        self,
+        requests: Requests,
+        attempts: list[int] | None = None,
+        strikes: list[int] | None = None,
+    ) -> None:
+        self.requests = requests
+        self.attempts = attempts or [0] * len(requests)
+        self.strikes = strikes or [0] * len(requests)
 
-    def supersede(self, newer: Request) -> Request:
-        """Puts a newer request in the place of the present one, and returns that."""
-        older, self.request, self.attempts = self.request, newer, 0
-        return older
+    def __len__(self) -> int:
+        return len(self.attempts)
+
+    def __iadd__(self, others: Batch) -> Batch:
+        self.requests += others.requests
+        self.attempts += others.attempts
+        self.strikes += others.strikes
+        return self
+
+    def select(self, places: Sequence[int]) -> Batch:
+        """Those in some places."""
+        return Batch(
+            self.requests.select(places),
+            [self.attempts[place] for place in places],
+            [self.strikes[place] for place in places],
+        )
+
+    def split(self, size: int) -> tuple[Batch, Batch]:
+        """The first ones, and the others."""
+        requests, attempts, strikes = self.requests, self.attempts, self.strikes
+        return (
+            Batch(requests.part(0, size), attempts[:size], strikes[:size]),
+            Batch(requests.part(size), attempts[size:], strikes[size:]),
+        )
+
+    def supersede(self, newer: Request) -> None:
+        """Puts a newer request in the place of the present one of its fence."""
+        place = self.requests.fences.index(newer.fence)
+        self.requests[place] = newer
+        self.attempts[place] = 0
 
 
 class Flight:
@@ -48,16 +80,16 @@ class Flight:
 
     Attributes:
         lane: The lane it came from.
-        entries: What it carries, in the order of the call.
+        batch: What it carries, in the order of the call.
         sent: When it was sent.
         alone: Whether it is part of a batch that was taken apart.
     """
 
-    __slots__ = ("alone", "entries", "lane", "sent")
+    __slots__ = ("alone", "batch", "lane", "sent")
 
-    def __init__(self, lane: Lane, entries: list[Entry], sent: float, *, alone: bool) -> None:
+    def __init__(self, lane: Lane, batch: Batch, sent: float, *, alone: bool) -> None:
         self.lane = lane
-        self.entries = entries
+        self.batch = batch
         self.sent = sent
         self.alone = alone
 
@@ -81,21 +113,22 @@ class Lane:
         self.failed_at = 0.0
         self.settled_at = 0.0
         self._max_batch = max_batch
-        self._ready: deque[Entry] = deque()
-        self._waiting: dict[str, Entry] = {}
+        self._ready: deque[Batch] = deque()
+        self._ready_count = 0
+        self._waiting: dict[str, Batch] = {}
         self._flying: set[str] = set()
-        self._parts: deque[list[Entry]] = deque()
+        self._parts: deque[Batch] = deque()
         self._part_is_flying = False
         self._key_is_unknown = False
         self._flights = 0
-        self._later: list[tuple[float, int, list[Entry]]] = []
+        self._later: list[tuple[float, int, Batch]] = []
         self._ticket = count()
-        self._doubts: dict[str, tuple[Request, float]] = {}
+        self._doubts: dict[str, tuple[bytes, float]] = {}
         self._hot: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return (
-            f"<Lane {self.table} [{len(self._ready)} ready | {len(self._flying)} flying | "
+            f"<Lane {self.table} [{self._ready_count} ready | {len(self._flying)} flying | "
             f"{sum(len(each) for _, _, each in self._later)} later]>"
         )
 
@@ -111,21 +144,66 @@ class Lane:
 
     # --- what comes in -------------------------------------------------------------------
 
-    def accept(self, request: Request) -> Request | None:
-        """Takes a request in; returns the older one that it supersedes, if there is one."""
-        fence = request.fence
-        if fence is None:
+    def accept(self, requests: Requests) -> int:
+        """Takes requests in, in their order; returns how many older ones they supersede."""
+        fences = requests.fences
+        if fences[0] is None:
             self._key_is_unknown = True
-            self._ready.append(Entry(request))
-            return None
+            self._append(requests)
+            return 0
+        if (  # as mostly
+            len(set(fences)) == len(fences)
+            and self._waiting.keys().isdisjoint(fences)
+            and self._flying.isdisjoint(fences)
+        ):
+            self._append(requests)
+            return 0
+        return sum(map(self._accept, requests))
+
+    def _accept(self, request: Request) -> bool:
+        fence = str(request.fence)
         older = self._waiting.get(fence)
         if older is not None:
-            return older.supersede(request)
-        entry = Entry(request)
-        self._waiting[fence] = entry
-        if fence not in self._flying:
-            self._ready.append(entry)
-        return None
+            older.supersede(request)
+            return True
+        one = Requests.of([request])
+        if fence in self._flying:
+            self._waiting[fence] = Batch(one)
+        else:
+            self._append(one)
+        return False
+
+    def _append(self, requests: Requests) -> None:
+        """Makes requests ready, in batches as full as may be."""
+        self._ready_count += len(requests)
+        start = 0
+        if self._ready:
+            last = self._ready[-1]
+            start = self._room(last, requests.bodies)
+            self._fill(last, requests.part(0, start))
+        while start < len(requests):
+            bodies = requests.bodies[start : start + self._max_batch]
+            size = cut_size(bodies, self._max_batch)
+            self._ready.append(Batch(Requests()))
+            self._fill(self._ready[-1], requests.part(start, start + size))
+            start += size
+
+    def _fill(self, batch: Batch, requests: Requests) -> None:
+        if requests:
+            batch += Batch(requests)
+            self._note(requests, batch)
+
+    def _room(self, batch: Batch, bodies: Sequence[bytes]) -> int:
+        """How many of these bodies, from the first on, may join a batch."""
+        count = self._max_batch - len(batch)
+        if count <= 0:
+            return 0
+        free = BATCH_MAX_WIRE_BYTES - sum(map(len, batch.requests.bodies)) - len(batch)
+        return 0 if len(bodies[0]) + ENVELOPE_BYTES >= free else cut_size(bodies, count, free)
+
+    def _note(self, requests: Requests, batch: Batch) -> None:
+        if not self._key_is_unknown:
+            self._waiting.update(dict.fromkeys(requests.fences, batch))
 
     # --- what goes out -------------------------------------------------------------------
 
@@ -139,17 +217,29 @@ class Lane:
         if self._key_is_unknown and (self._flights or self._later or now < self.settled_at):
             return None
         while self._parts and not self._part_is_flying:
-            entries = self._may_go(self._parts.popleft(), now)
-            if entries:
+            batch = self._may_go(self._parts.popleft(), now)
+            if batch:
                 self._part_is_flying = True
-                return self._take_off(entries, now, alone=True)
-        ready = self._ready
-        while ready and not (full and len(ready) < self._max_batch):
-            size = cut_size((each.request.body for each in ready), self._max_batch)
-            entries = self._may_go([ready.popleft() for _ in range(size)], now)
-            if entries:
-                return self._take_off(entries, now, alone=False)
+                return self._take_off(batch, now, alone=True)
+        while self._ready and not (full and self._ready_count < self._max_batch):
+            batch = self._may_go(self._next_ready(), now)
+            if batch:
+                return self._take_off(batch, now, alone=False)
         return None
+
+    def _next_ready(self) -> Batch:
+        """The next batch, filled up from those behind it."""
+        ready = self._ready
+        batch = ready.popleft()
+        while ready and (room := self._room(batch, ready[0].requests.bodies)):
+            more = ready.popleft()
+            if room < len(more):
+                more, rest = more.split(room)
+                self._note(rest.requests, rest)
+                ready.appendleft(rest)
+            batch += more
+        self._ready_count -= len(batch)
+        return batch
 
     def wake(self, now: float) -> None:
         """Makes those ready whose time to wait is over, before what is ready already."""
@@ -159,117 +249,117 @@ class Lane:
                 break
             del self._doubts[fence]
         while self._later and self._later[0][0] <= now:
-            entries = heapq.heappop(self._later)[2]
+            batch = heapq.heappop(self._later)[2]
             if self._key_is_unknown:  # also before the other parts of its own batch
-                self._parts.appendleft(entries)
+                self._parts.appendleft(batch)
             else:
-                self._ready.extendleft(reversed(entries))
+                self._ready.appendleft(batch)
+                self._ready_count += len(batch)
 
     @property
     def next_wake(self) -> float | None:
         """When the next request that waits may be sent again."""
         return self._later[0][0] if self._later else None
 
-    def _may_go(self, entries: list[Entry], now: float) -> list[Entry]:
-        """Those of the entries that need not be held back; the others are put off."""
+    def _may_go(self, batch: Batch, now: float) -> Batch | None:
+        """Those of a batch that need not be held back, if any; the others are put off."""
         if not self._doubts and not self._hot:
-            return entries
-        going: list[Entry] = []
-        for entry in entries:
-            until = self._held_until(entry.request, now)
+            return batch
+        going: list[int] = []
+        for place, request in enumerate(batch.requests):
+            until = self._held_until(request, now)
             if until > now:
-                self.later([entry], until)
+                self.later(batch.select([place]), until)
             else:
-                going.append(entry)
-        return going
+                going.append(place)
+        return batch.select(going) if going else None
 
     def _held_until(self, request: Request, now: float) -> float:
         fence = request.fence
         if fence is None:
             return 0.0
-        doubtful, until = self._doubts.get(fence, (request, 0.0))
-        if doubtful is request:  # to repeat it is harmless
+        doubtful, until = self._doubts.get(fence, (request.body, 0.0))
+        if doubtful is request.body:  # to repeat it is harmless
             until = 0.0
         return max(until, self._hot.get(partition_of(fence), 0.0))
 
-    def _take_off(self, entries: list[Entry], now: float, *, alone: bool) -> Flight:
-        for entry in entries:
-            entry.attempts += 1
-            fence = entry.request.fence
-            if fence is not None:
+    def _take_off(self, batch: Batch, now: float, *, alone: bool) -> Flight:
+        batch.attempts = [each + 1 for each in batch.attempts]
+        if not self._key_is_unknown:
+            for fence in batch.requests.fences:
                 del self._waiting[fence]
-                self._flying.add(fence)
+            self._flying.update(batch.requests.fences)
         self._flights += 1
-        return Flight(self, entries, now, alone=alone)
+        return Flight(self, batch, now, alone=alone)
 
-    def is_overtaken(self, entry: Entry) -> bool:
-        """Whether a newer request waits for an entry that is on its way."""
-        return entry.request.fence in self._waiting
+    def is_overtaken(self, request: Request) -> bool:
+        """Whether a newer request waits for one that is on its way."""
+        return request.fence in self._waiting
 
     # --- what comes back -----------------------------------------------------------------
 
-    def landed(self, flight: Flight, again: Iterable[Entry]) -> tuple[list[Entry], list[Request]]:
+    def landed(self, flight: Flight, again: Sequence[int]) -> tuple[Batch | None, int]:
         """Ends a flight: its fences open, and newer requests that waited for them are ready.
 
         Args:
             flight: The flight.
-            again: Those of its entries that were not written and should be tried again.
+            again: The places of those that were not written and should be tried again.
 
         Returns:
-            Those of `again` that still are the newest of their fence, and the requests of those
-            that are superseded by a newer one.
+            The newest requests of the fences of `again`, to be put off or apart, if there are
+            any; and how many of `again` are superseded by newer ones.
         """
         self._flights -= 1
         if flight.alone:
             self._part_is_flying = False
-        left = set(map(id, again))
-        still: list[Entry] = []
-        superseded: list[Request] = []
-        for entry in flight.entries:
-            fence = entry.request.fence
-            newer = None
-            if fence is not None:
-                self._flying.discard(fence)
-                newer = self._waiting.get(fence)
-            if newer is not None:
-                if id(entry) in left:
-                    superseded.append(entry.supersede(newer.request))
-                    self._waiting[str(fence)] = entry
-                    still.append(entry)
-                else:
-                    self._ready.append(newer)
-            elif id(entry) in left:
-                if fence is not None:
-                    self._waiting[fence] = entry
-                still.append(entry)
+        still = flight.batch.select(again) if again else None
+        if self._key_is_unknown:
+            return still, 0
+        fences = flight.batch.requests.fences
+        self._flying.difference_update(fences)
+        newer = [] if self._waiting.keys().isdisjoint(fences) else self._newer(fences)
+        superseded = 0
+        for batch in newer:
+            if still is not None and batch.requests.fences[0] in still.requests.fences:
+                still.supersede(batch.requests[0])
+                superseded += 1
+            else:
+                self._ready.append(batch)
+                self._ready_count += 1
         return still, superseded
 
-    def later(self, entries: list[Entry], when: float) -> None:
-        """Puts entries that `landed` gave back off until a moment."""
+    def _newer(self, fences: Sequence[str]) -> list[Batch]:
+        """The requests that wait for these fences, each a batch of its own."""
+        return [self._waiting[fence] for fence in fences if fence in self._waiting]
+
+    def later(self, batch: Batch, when: float) -> None:
+        """Puts requests that `landed` gave back off until a moment."""
         if self._key_is_unknown:
             when = max(when, self.settled_at)
-        if entries:
-            heapq.heappush(self._later, (when, next(self._ticket), entries))
+        self._note(batch.requests, batch)
+        heapq.heappush(self._later, (when, next(self._ticket), batch))
 
-    def apart(self, entries: list[Entry]) -> None:
-        """Puts the entries of a refused batch back as two halves, to find the culprit.
+    def apart(self, batch: Batch) -> None:
+        """Puts the requests of a refused batch back as two halves, to find the culprit.
 
         The halves go one after the other: where the table's key is unknown, both may hold
         requests of one key.
         """
-        middle = (len(entries) + 1) // 2
-        self._parts.extendleft(part for part in (entries[middle:], entries[:middle]) if part)
+        halves = [half for half in batch.split((len(batch) + 1) // 2) if half]
+        for half in halves:
+            self._note(half.requests, half)
+        self._parts.extendleft(reversed(halves))
 
     def doubt(self, flight: Flight, until: float) -> None:
         """Notes that nobody knows whether a flight's requests were or will still be written.
 
         Until then only the same requests may be sent again, no newer ones of their fences.
         """
-        for entry in flight.entries:
-            fence = entry.request.fence
-            if fence is not None:
+        if not self._key_is_unknown:
+            for request in flight.batch.requests:
+                fence = str(request.fence)
                 self._doubts.pop(fence, None)  # so that they stand in the order of their ends
-                self._doubts[fence] = (entry.request, until)
+                self._doubts[fence] = (request.body, until)
         self.settled_at = max(self.settled_at, until)
 
     def heat(self, partition: str, now: float, until: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 
 from beam_dynamodb.faults import Refused, row_error
@@ -14,6 +15,7 @@ __all__ = [
     "decimal_text",
     "float_text",
     "int_text",
+    "is_short",
     "number_size",
     "number_text",
 ]
@@ -26,6 +28,11 @@ _MIN_FLOAT = float(f"1E{NUMBER_MIN_EXPONENT}")
 
 _MAX_TEXT = NUMBER_MAX_DIGITS + len("-.E-130")
 """How long a text can be without zeros that mean nothing. Longer ones are written anew."""
+
+_MAX_INT: int = 10**NUMBER_MAX_DIGITS
+
+_SHORT_INTEGER = 40
+"""The most digits of an integer whose canonical spelling is without an exponent."""
 
 _NOT_A_NUMBER = "the text is not a number; DynamoDB takes digits such as -12.5 or 1.25E-7"
 _NOT_FINITE = "NaN and infinity are no DynamoDB numbers; write None or a string instead"
@@ -42,8 +49,8 @@ _OUT_OF_RANGE = (
 def canonical_number(number: str | float | Decimal) -> str:
     """A number's one spelling: two numbers have the same exactly when DynamoDB has them equal.
 
-    So `1`, `1.0`, `1E0` and `01` give the same text, and so do `0` and `-0`. Digits and magnitude
-    are not limited here.
+    So `1`, `1.0`, `1E0` and `01` give the same text, and so do `0` and `-0`. An integer of up to 40
+    digits is spelled as Python does. Digits and magnitude are not limited here.
 
     Raises:
         RowError: It is no number, or not a finite one.
@@ -57,7 +64,15 @@ def canonical_number(number: str | float | Decimal) -> str:
         value = _finite(Decimal(exact))
     except Refused as error:
         raise row_error(error) from None
-    return str(value.normalize(_EXACT)) if value else "0"
+    if not value:
+        return "0"
+    value = value.normalize(_EXACT)
+    return f"{value:f}" if _is_short_integer(value) else str(value)
+
+
+def is_short(integers: Sequence[int]) -> bool:
+    """Whether DynamoDB takes all the integers as Python spells them, which is then canonical."""
+    return max(integers) < _MAX_INT and min(integers) > -_MAX_INT
 
 
 def check_number(text: str) -> str:
@@ -130,8 +145,15 @@ def number_text(text: str) -> str:
 
 
 def _is_canonical(text: str) -> bool:
-    """Whether it is plainly a whole number without zeros at its ends, which most keys are."""
-    return text[-1:] in _NOT_ZERO and text[0] in _NOT_ZERO and text.isdigit() and text.isascii()
+    """Whether it is plainly a short integer, which most keys are."""
+    return (
+        text[:1] in _NOT_ZERO and len(text) <= _SHORT_INTEGER and text.isdigit() and text.isascii()
+    )
+
+
+def _is_short_integer(normalized: Decimal) -> bool:
+    _, digits, exponent = normalized.as_tuple()
+    return isinstance(exponent, int) and 0 <= exponent <= _SHORT_INTEGER - len(digits)
 
 
 def _parsed(text: str) -> Decimal:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime
 import decimal
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
 
+from beam_dynamodb.columns import Block, Column, NotUniformError
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
@@ -26,14 +27,15 @@ from beam_dynamodb.values import (
     stored_size,
     wire,
 )
+from beam_dynamodb.write_requests import Request, Requests
 
 __all__ = [
+    "Converted",
     "Delete",
     "Put",
-    "Request",
     "RequestFactory",
     "matching",
-    "shard_of",
+    "shards_of",
 ]
 
 
@@ -59,31 +61,8 @@ class Delete:
     key: Any
 
 
-class Request(NamedTuple):
-    """One write of a batch, ready for the wire.
-
-    Attributes:
-        table: The table's name.
-        identity: Identifies the record for deduplication; None where no keys were given.
-        fence: Identifies the item in the table; None where the table's key is unknown. Two
-            requests of one fence are never on their way at the same time.
-        order: Which of two records of one identity is the later one; any comparable value.
-        body: The JSON of the WriteRequest: `{"PutRequest":…}` or `{"DeleteRequest":…}`.
-        origin: Whatever the caller wants to have back with the outcome; nothing here looks at it.
-    """
-
-    table: str
-    identity: str | None
-    fence: str | None
-    order: Any
-    body: bytes
-    origin: Any = None
-
-
-_request: Callable[[tuple[Any, ...]], Request] = partial(tuple.__new__, Request)
-"""Request(*fields) at half of its cost; it is made for every element."""
-
-_PUT = b'{"PutRequest":{"Item":%b}}'
+_PUT_AROUND = b'{"PutRequest":{"Item":', b"}}"
+_PUT = b"%b".join(_PUT_AROUND)
 _DELETE = b'{"DeleteRequest":{"Key":%b}}'
 
 _PUTS = frozenset(["+I", "+U", "INSERT", "UPDATE_AFTER"])
@@ -91,7 +70,37 @@ _DELETES = frozenset(["-D", "DELETE"])
 _IGNORED = frozenset(["-U", "UPDATE_BEFORE"])
 _KINDS = "+I, +U, -U, -D or INSERT, UPDATE_AFTER, UPDATE_BEFORE, DELETE"
 
+_WRAPPERS = frozenset([Put, Delete])
+_UNKNOWN = LookupError("not made yet")
+_WORTH_A_BLOCK = 8
+"""Fewer rows of one shape are as quickly taken one by one."""
+
+Origin = tuple[Any, ...]
+
 ChangeKind = str | Callable[[Any], str] | None
+
+
+class Converted(NamedTuple):
+    """What became of many elements.
+
+    Attributes:
+        requests: The requests, in the order of their elements.
+        refused: The places of those that have no place in the table, and why.
+        ignored: How many were an UPDATE_BEFORE, which nobody writes.
+    """
+
+    requests: Requests
+    refused: Sequence[tuple[int, Exception]] = ()
+    ignored: int = 0
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Request | Exception | None]) -> Converted:
+        """Sorts the outcomes of single elements."""
+        refused = [
+            (place, each) for place, each in enumerate(outcomes) if isinstance(each, Exception)
+        ]
+        requests = Requests.of(each for each in outcomes if isinstance(each, Request))
+        return cls(requests, refused, outcomes.count(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ class RequestFactory:
         object.__setattr__(self, "_key", key)
         object.__setattr__(self, "_record", key if same else record)
 
-    def request(self, element: Any, timestamp: Any, origin: Any = None) -> Request | None:
+    def request(self, element: Any, timestamp: Any, origin: Origin = ()) -> Request | None:
         """The request for one element, or None for an UPDATE_BEFORE, which nobody writes.
 
         Args:
@@ -145,7 +154,87 @@ class RequestFactory:
             return self._put(element, timestamp, origin)
         return self._change(element, timestamp, origin)
 
-    def _change(self, row: Any, timestamp: Any, origin: Any) -> Request | None:
+    def requests(
+        self, elements: Sequence[Any], timestamps: Sequence[Any], *origins: Sequence[Any]
+    ) -> Converted:
+        """The requests for many elements: what `request` gives for each, in their order.
+
+        Rows of the same attributes are taken together, at a fraction of the cost.
+
+        Args:
+            elements: The elements; at least one.
+            timestamps: The event time of each.
+            *origins: The columns of their origins.
+        """
+        outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
+        for places, rows in self._shapes(elements):
+            if len(places) == len(elements):
+                together = self._together(rows, timestamps, origins)
+                if together is not None:
+                    return Converted(together)
+                break
+            picked = [list(itemgetter(*places)(column)) for column in (timestamps, *origins)]
+            for place, request in zip(
+                places, self._together(rows, picked[0], picked[1:]) or (), strict=False
+            ):
+                outcomes[place] = request
+        for place, outcome in enumerate(outcomes):
+            if outcome is _UNKNOWN:
+                origin = tuple(column[place] for column in origins)
+                outcomes[place] = self._one(elements[place], timestamps[place], origin)
+        return Converted.of(outcomes)
+
+    def _one(self, element: Any, timestamp: Any, origin: Origin) -> Request | Exception | None:
+        try:
+            return self.request(element, timestamp, origin)
+        except Exception as error:
+            return error
+
+    def _shapes(self, elements: Sequence[Any]) -> Iterable[tuple[Sequence[int], Sequence[Any]]]:
+        """The rows that are to be put, those of one shape together, with their places."""
+        plain = self.change_kind is None and not _WRAPPERS & set(map(type, elements))
+        if plain and len(set(map(_shape, elements))) == 1:
+            return [(range(len(elements)), elements)]
+        shapes: dict[Any, tuple[list[int], list[Any]]] = {}
+        for place, element in enumerate(elements):
+            row = self._row_to_put(element)
+            if row is not None:
+                places, rows = shapes.setdefault(_shape(row), ([], []))
+                places.append(place)
+                rows.append(row)
+        return [shape for shape in shapes.values() if len(shape[0]) >= _WORTH_A_BLOCK]
+
+    def _row_to_put(self, element: Any) -> Any:
+        """The row of an element that is a put; None if it is none, or none to make sense of."""
+        if type(element) in _WRAPPERS:
+            return element.row if type(element) is Put else None
+        if self.change_kind is None:
+            return element
+        try:
+            kind, row = self._kind_of(element)
+        except Exception:
+            return None
+        return row if kind in _PUTS else None
+
+    def _together(
+        self, rows: Sequence[Any], timestamps: Sequence[Any], origins: Sequence[Sequence[Any]]
+    ) -> Requests | None:
+        """The requests of rows of one shape; None if they have to be taken one by one."""
+        try:
+            block = Block(rows)
+            bodies = block.wire(*_PUT_AROUND)
+            if max(map(len, bodies)) > ITEM_MAX_BYTES:
+                return None
+            if self.ignore_nulls and any(each.has_nulls() for each in block.columns.values()):
+                return None
+            fences, identities = self._identities_in(block, len(rows))
+            orders = timestamps if self.order_by is None else _ranks(block.columns[self.order_by])
+        except Exception:  # whatever it is: taken alone, its row gets an error of its own
+            return None
+        columns = identities, fences, orders, bodies, *origins
+        return Requests([self.table] * len(rows), *map(list, columns))
+
+    def _change(self, row: Any, timestamp: Any, origin: Origin) -> Request | None:
         kind, row = self._kind_of(row)
         if kind in _PUTS:
             return self._put(row, timestamp, origin)
@@ -169,16 +258,16 @@ class RequestFactory:
         path = "change_kind" if callable(self.change_kind) else str(self.change_kind)
         return RowError(f"{path}: {fault}", code="InvalidChangeKind", path=path, table=self.table)
 
-    def _put(self, row: Any, timestamp: Any, origin: Any) -> Request:
+    def _put(self, row: Any, timestamp: Any, origin: Origin) -> Request:
         item = attribute_values(row, ignore_nulls=self.ignore_nulls)
         identity, fence = self._identities(item)
         body = wire(item)
         if len(body) > ITEM_MAX_BYTES:  # stored bytes are fewer than wire bytes, always
             self._check_size(item)
         order = timestamp if self.order_by is None else self._order(row)
-        return _request((self.table, identity, fence, order, _PUT % body, origin))
+        return Request(self.table, identity, fence, order, _PUT % body, origin)
 
-    def _delete_row(self, row: Any, timestamp: Any, origin: Any) -> Request:
+    def _delete_row(self, row: Any, timestamp: Any, origin: Origin) -> Request:
         names = self._key_names
         if not names:
             raise RowError(
@@ -193,7 +282,12 @@ class RequestFactory:
         return self._delete(present, timestamp, origin, names, row)
 
     def _delete(
-        self, key: Any, timestamp: Any, origin: Any, names: Sequence[str] = (), row: Any = None
+        self,
+        key: Any,
+        timestamp: Any,
+        origin: Origin,
+        names: Sequence[str] = (),
+        row: Any = None,
     ) -> Request:
         item = attribute_values(key)
         identity, fence = self._identities(item)
@@ -206,7 +300,7 @@ class RequestFactory:
                 table=self.table,
             )
         order = timestamp if self.order_by is None else self._order(key if row is None else row)
-        return _request((self.table, identity, fence, order, _DELETE % wire(stored_key), origin))
+        return Request(self.table, identity, fence, order, _DELETE % wire(stored_key), origin)
 
     def _identities(self, item: Mapping[str, AttributeValue]) -> tuple[str | None, str | None]:
         """A record's identity, and the fence of its item."""
@@ -217,6 +311,16 @@ class RequestFactory:
         if record is key:
             return fence, fence
         return None if record is None else record.identity(item), fence
+
+    def _identities_in(
+        self, block: Block, rows: int
+    ) -> tuple[Sequence[str | None], Sequence[str | None]]:
+        """The fences of a block's items, and its records' identities."""
+        key, record = self._key, self._record
+        fences = key.identities(block) if key else [None] * rows
+        if record is key:
+            return fences, fences
+        return fences, record.identities(block) if record else [None] * rows
 
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
@@ -267,9 +371,21 @@ class RequestFactory:
             return None
 
 
-def shard_of(identity: str, shards: int) -> int:
-    """The shard of an identity: the same in every process, unlike Python's own hash."""
-    return zlib.crc32(identity.encode()) % shards
+def _shape(row: Any) -> Any:
+    """What rows have in common that can be taken together."""
+    return tuple(row) if type(row) is dict else type(row)
+
+
+def _ranks(column: Column) -> list[tuple[int, Any]]:
+    ranks = list(map(_rank, column.values))
+    if None in ranks:
+        raise NotUniformError
+    return ranks  # type: ignore[return-value]
+
+
+def shards_of(identities: Iterable[str], shards: int) -> list[int]:
+    """The shard of each identity: the same in every process, unlike Python's own hash."""
+    return [zlib.crc32(identity.encode()) % shards for identity in identities]
 
 
 def matching(bodies: Sequence[bytes], returned: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

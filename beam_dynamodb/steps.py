@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import BytesCoder
@@ -17,7 +17,6 @@ from apache_beam.pvalue import Row, TaggedOutput
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import (
     BagStateSpec,
-    ReadModifyWriteStateSpec,
     TimerSpec,
     on_timer,
 )
@@ -28,11 +27,12 @@ from apache_beam.utils.windowed_value import create as windowed_value
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.packs import Pack
-from beam_dynamodb.requests import Request, RequestFactory, shard_of
+from beam_dynamodb.requests import Converted, RequestFactory, shards_of
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.table import BATCH_MAX_REQUESTS
 from beam_dynamodb.values import attribute_value, register_row, register_value
+from beam_dynamodb.write_requests import Request, Requests
 from beam_dynamodb.writer import Failure, Tally, Writer
 
 __all__ = [
@@ -52,12 +52,19 @@ NAMESPACE = "beam_dynamodb"
 FAILED = "failed"
 """The tag of dead letters."""
 
-_SHARDS = 64
-"""Into how many shards the identities fall: the most workers that can deduplicate at once."""
+_SHARDS = 32
+"""Into how many shards the identities fall: the most workers that can deduplicate at once. Each
+one more makes packs smaller, and costs Beam milliseconds for the state of each bundle."""
 
-_PACK_REQUESTS = 4 * BATCH_MAX_REQUESTS
-_PACK_BYTES = 256 * 1024
-"""A pack travels on when it holds this much: enough to make Beam's cost for it small."""
+_BLOCK_ROWS = 500
+_BLOCK_BYTES = 1024 * 1024
+"""So many rows become requests together, or fewer if these hold so much."""
+
+_HELD_BYTES = 4 * 1024 * 1024
+"""Packs travel on when all of them together hold this much, or `sink.requests.max-buffered`."""
+
+_MOST_UNMERGED = 4 * BATCH_MAX_REQUESTS
+"""Requests that a shard's state may hold while fewer are the latest of their record."""
 
 register_row(Row, Row.as_dict)
 register_value(Timestamp, lambda value: attribute_value(value.to_utc_datetime(has_tz=True)))
@@ -162,49 +169,73 @@ def _call_back(callback: Callable[[Exception, Any], None], error: Exception, ele
 class ToRequest(_Failing):
     """Rows to packs of requests; with keys, the latest of each key in a pack, by shard.
 
-    A pack leaves the windows of its rows: it is in the global window, and each request carries
-    its element's windows and timestamp. So no runner drops what is late, sessions need no
-    merging state, and a row in many windows is written once.
+    Rows are taken in blocks, since rows of one shape cost a fraction together. A pack leaves the
+    windows of its rows: it is in the global window, and each request carries its element's
+    windows and timestamp. So no runner drops what is late, sessions need no merging state, and a
+    row in many windows is written once.
     """
 
+    _block_rows = 1
+
     def start_bundle(self) -> None:
-        self._open: dict[int, _OpenPack] = {}
-        self._held = 0
-        self._received = 0
-        self._ignored = 0
-        self._windows: Any = None
+        self._taken: list[Any] = []
+        self._held = Requests()
+        self._held_bytes = 0
         table = self._settings.table
         table = table.get() if isinstance(table, ValueProvider) else table
         self._factory = None if callable(table) else self._sink.factory(str(table))
         self._keyed = bool(self._settings.partitioned_by)
         self._most_held = self._sink.options.sink_requests_max_buffered
 
-    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
-        self._received += 1
-        if windowed.windows is not self._windows:
-            self._windows = windowed.windows
-            self._origin_windows = tuple(windowed.windows)
-        micros = windowed.timestamp_micros
-        factory = self._factory
-        try:
-            factory = factory or self._factory_of(element)
-            request = factory.request(element, micros, (element, micros, self._origin_windows))
-        except Exception as error:
-            return [TaggedOutput(FAILED, self._refused(error, element, factory))]
-        if request is None:
-            self._ignored += 1
-            return ()
-        if self._factory is None and request.identity is not None:
-            # Records of one identity in two tables are two records.
-            request = request._replace(identity=f"{request.table} {request.identity}")
-        return self._collect(request, micros)
+    def process(
+        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
+    ) -> Iterable[Any] | None:
+        self._taken.append(windowed)
+        return self._convert() if len(self._taken) >= self._block_rows else None
 
-    def finish_bundle(self) -> Iterator[Any]:
-        outputs = self._close_all()
-        _Meters.received.inc(self._received)
-        if self._ignored:
-            _Meters.ignored.inc(self._ignored)
-        return iter(outputs)
+    def finish_bundle(self) -> Iterable[Any]:
+        return [*self._convert(), *self._close()]
+
+    def _convert(self) -> list[Any]:
+        """Turns what was taken into requests; gives what is ready to go on."""
+        taken, self._taken = self._taken, []
+        if not taken:
+            return []
+        _Meters.received.inc(len(taken))
+        elements = [each.value for each in taken]
+        columns = [elements, [each.timestamp_micros for each in taken], _windows_of(taken)]
+        requests = Requests()
+        outputs: list[Any] = []
+        for factory, part in self._by_factory(columns, outputs):
+            converted = factory.requests(part[0], part[1], *part)
+            for place, error in converted.refused:
+                outputs.append(self._refused(error, _row(part, place), factory))
+            if converted.ignored:
+                _Meters.ignored.inc(converted.ignored)
+            requests += converted.requests if factory is self._factory else _told_apart(converted)
+        size = sum(map(len, requests.bodies))
+        self._block_rows = min(
+            _BLOCK_ROWS, self._most_held, 1 + _BLOCK_BYTES * len(taken) // (size + 1)
+        )
+        return outputs + self._pack(requests, size)
+
+    def _by_factory(
+        self, columns: list[list[Any]], outputs: list[Any]
+    ) -> Iterable[tuple[RequestFactory, list[list[Any]]]]:
+        """The rows for each table; those without one are refused."""
+        if self._factory is not None:
+            return [(self._factory, columns)]
+        places: dict[str, tuple[RequestFactory, list[int]]] = {}
+        for place, element in enumerate(columns[0]):
+            try:
+                factory = self._factory_of(element)
+                places.setdefault(factory.table, (factory, []))[1].append(place)
+            except Exception as error:
+                outputs.append(self._refused(error, _row(columns, place), None))
+        return [
+            (factory, [[column[place] for place in several] for column in columns])
+            for factory, several in places.values()
+        ]
 
     def _factory_of(self, element: Any) -> RequestFactory:
         try:
@@ -225,13 +256,14 @@ class ToRequest(_Failing):
     def _refused(
         self,
         cause: Exception,
-        element: Any,
+        row: _Row,
         factory: RequestFactory | None,
         body: bytes | None = None,
-    ) -> FailedRecord:
+    ) -> TaggedOutput[str, Any]:
         """The dead letter of a row that can't become a request, told by its key."""
         if isinstance(cause, DynamoDBSinkError) and not isinstance(cause, RowError):
             raise cause
+        element, micros, windows = row
         if not isinstance(cause, RowError):  # whose text may quote the row
             fault = RowError(f"it raised {type(cause).__name__} on its way to a request.")
         else:
@@ -247,51 +279,47 @@ class ToRequest(_Failing):
             table=table,
         )
         error.__cause__ = cause
-        return self._dead_letter(error, element, body)
+        record = self._dead_letter(error, element, body)
+        return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
-    def _collect(self, request: Request, micros: int) -> Iterable[Any]:
-        """Puts a request into its pack; gives the packs that are ready to go on."""
-        identity = request.identity
-        shard = shard_of(identity, _SHARDS) if identity is not None else 0
-        pack = self._open.get(shard)
-        if pack is None:
-            pack = self._open[shard] = _OpenPack(micros)
-        pack.requests.append(request)
-        pack.size += len(request.body)
-        pack.micros = min(pack.micros, micros)
-        self._held += 1
-        if len(pack.requests) >= _PACK_REQUESTS or pack.size >= _PACK_BYTES:
-            return self._close(shard, pack)
-        return self._close_all() if self._held >= self._most_held else ()
-
-    def _close_all(self) -> list[Any]:
-        return [each for item in list(self._open.items()) for each in self._close(*item)]
-
-    def _close(self, shard: int, pack: _OpenPack) -> list[Any]:
-        del self._open[shard]
-        self._held -= len(pack.requests)
+    def _pack(self, requests: Requests, size: int) -> list[Any]:
+        """Puts requests into their packs; gives the packs that are ready to go on."""
+        if not requests:
+            return []
         if not self._keyed:
-            return [windowed_value(Pack(pack.requests), pack.micros, _GLOBAL)]
-        requests = _latest(pack.requests)
-        try:
-            data = Pack(requests).to_bytes()
-        except Exception:
-            return self._close_without_unpicklable(shard, pack, requests)
-        return [windowed_value((shard, data), pack.micros, _GLOBAL)]
+            return [_global(Pack(requests), requests)]
+        self._held += requests
+        self._held_bytes += size
+        full = len(self._held) + self._block_rows > self._most_held
+        return self._close() if full or self._held_bytes >= _HELD_BYTES else []
 
-    def _close_without_unpicklable(
-        self, shard: int, pack: _OpenPack, requests: list[Request]
-    ) -> list[Any]:
+    def _close(self) -> list[Any]:
+        """Packs all that is held, by shard."""
+        held, self._held, self._held_bytes = self._held, Requests(), 0
+        shards: defaultdict[int, list[int]] = defaultdict(list)
+        for place, shard in enumerate(shards_of(held.identities, _SHARDS)):
+            shards[shard].append(place)
+        outputs: list[Any] = []
+        for shard, places in shards.items():
+            requests = _latest(held.select(places))
+            try:
+                outputs.append(_global((shard, Pack(requests).to_bytes()), requests))
+            except Exception:
+                outputs += self._close_without_unpicklable(shard, requests)
+        return outputs
+
+    def _close_without_unpicklable(self, shard: int, requests: Requests) -> list[Any]:
         outputs: list[Any] = []
         fit = []
-        for request in requests:
+        for place, request in enumerate(requests):
             try:
-                Pack([request]).to_bytes()
-                fit.append(request)
+                Pack(requests.select([place])).to_bytes()
+                fit.append(place)
             except Exception as cause:
                 outputs.append(self._unpicklable(cause, request))
         if fit:
-            outputs.append(windowed_value((shard, Pack(fit).to_bytes()), pack.micros, _GLOBAL))
+            rest = requests.select(fit)
+            outputs.append(_global((shard, Pack(rest).to_bytes()), rest))
         return outputs
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
@@ -304,19 +332,38 @@ class ToRequest(_Failing):
             table=request.table,
         )
         fault.__cause__ = cause
-        record = self._refused(fault, repr(element), None, request.body)
-        return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
+        return self._refused(fault, (repr(element), micros, windows), None, request.body)
 
 
-class _OpenPack:
-    """A pack that still takes requests in."""
+_Row = tuple[Any, int, tuple[Any, ...]]
+"""An element, its timestamp in microseconds, its windows: all that `written` needs of it."""
 
-    __slots__ = ("micros", "requests", "size")
 
-    def __init__(self, micros: int) -> None:
-        self.requests: list[Request] = []
-        self.size = 0
-        self.micros = micros
+def _row(columns: Sequence[Sequence[Any]], place: int) -> _Row:
+    element, micros, windows = (column[place] for column in columns)
+    return element, micros, windows
+
+
+def _windows_of(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The windows of each element; those of the same windows share one tuple."""
+    windows = [each.windows for each in taken]
+    if windows.count(windows[0]) == len(windows):
+        return [tuple(windows[0])] * len(windows)
+    known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    return [known.setdefault(each, each) for each in map(tuple, windows)]
+
+
+def _told_apart(converted: Converted) -> Requests:
+    """The requests, records of one identity in two tables being two records."""
+    tables, identities, *columns = converted.requests.columns
+    if identities and identities[0] is not None:
+        identities = [f"{table} {each}" for table, each in zip(tables, identities, strict=True)]
+    return Requests(tables, identities, *columns)
+
+
+def _global(value: Any, requests: Requests) -> Any:
+    """A value of the global window, as early as the earliest of its requests."""
+    return windowed_value(value, min(requests.origins[1]), _GLOBAL)
 
 
 class _Writing(_Failing):
@@ -348,7 +395,7 @@ class _Writing(_Failing):
     def teardown(self) -> None:
         self._end_writer()
 
-    def _write(self, requests: Sequence[Request]) -> Iterable[Any]:
+    def _write(self, requests: Requests) -> Iterable[Any]:
         return self._run(lambda writer: writer.write(requests)) if requests else ()
 
     def _run(self, work: Callable[[Writer], None]) -> list[Any]:
@@ -370,7 +417,9 @@ class _Writing(_Failing):
                 writer.close()
 
     def _outputs(self, tally: Tally) -> list[Any]:
-        outputs: list[Any] = [windowed_value(*request.origin) for request in tally.written]
+        outputs: list[Any] = []
+        if tally.written:
+            outputs += map(windowed_value, *tally.written.origins)
         outputs += [self._failure(failure, len(tally.failures)) for failure in tally.failures]
         self._tables.update(tally.tables)
         self._report(tally)
@@ -428,47 +477,56 @@ class WriteBundle(_Writing):
         return self._write(pack.requests)
 
 
-class _Waiting(NamedTuple):
+class _Waiting:
     """What waits in a shard.
 
     Attributes:
-        identities: Whose records.
-        size: How many of them, not merged yet.
-        window_end: When the first window of any of them ends, in microseconds.
+        latest: The latest request of each record.
+        pieces: How many pieces the shard's state holds it in.
+        size: How many requests those are, not merged.
+        wakes: When a timer is set for, in microseconds, or earlier.
     """
 
-    identities: frozenset[str | None]
-    size: int
-    window_end: int
+    __slots__ = ("latest", "pieces", "size", "wakes")
+
+    def __init__(self, requests: Requests, pieces: int) -> None:
+        self.latest = keep_latest(requests)
+        self.pieces = pieces
+        self.size = len(requests)
+        self.wakes = _window_end(requests)
 
     @classmethod
-    def of(cls, requests: Sequence[Request]) -> _Waiting:
-        # Few windows, many requests: look at each tuple of windows once.
-        windows = {id(each.origin[2]): each.origin[2] for each in requests}.values()
-        ends = [window.max_timestamp().micros for several in windows for window in several]
-        identities = frozenset([each.identity for each in requests])
-        return cls(identities, len(requests), min(ends, default=MAX_TIMESTAMP.micros))
+    def read(cls, held: Any) -> _Waiting:
+        pieces = sorted(held.read())  # a bag has no order of its own
+        return cls(Pack.joined(piece[_PLACE_BYTES:] for piece in pieces), len(pieces))
 
-    def __add__(self, other: _Waiting) -> _Waiting:  # type: ignore[override]
-        return _Waiting(
-            self.identities | other.identities,
-            self.size + other.size,
-            min(self.window_end, other.window_end),
-        )
+    def add(self, requests: Requests) -> None:
+        merged = Requests()
+        merged += self.latest
+        merged += requests
+        self.latest = _latest(merged)
 
-    @classmethod
-    def read(cls, state: Any) -> _Waiting:
-        data = state.read()
-        return cls(*pickle.loads(data)) if data else _NOTHING  # noqa: S301 - our own bytes
+    def take(self, count: int) -> Requests:
+        """Takes the first records away."""
+        taken, self.latest = self.latest.part(0, count), self.latest.part(count)
+        return taken
 
-    def write(self, state: Any) -> None:
-        if self.size:
-            state.write(pickle.dumps(tuple(self), protocol=5))
-        else:
-            state.clear()
+    def add_to(self, held: Any, data: bytes, size: int) -> None:
+        """Makes the state hold one more piece."""
+        held.add(self.pieces.to_bytes(_PLACE_BYTES, "big") + data)
+        self.pieces += 1
+        self.size += size
+
+    def replace(self, held: Any) -> None:
+        """Makes the state hold the latest and nothing else."""
+        if self.pieces:
+            held.clear()
+        self.pieces = self.size = 0
+        if self.latest:
+            self.add_to(held, Pack(self.latest).to_bytes(), len(self.latest))
 
 
-_NOTHING = _Waiting.of(())
+_PLACE_BYTES = 4
 
 
 class WriteLatest(_Writing):
@@ -477,81 +535,85 @@ class WriteLatest(_Writing):
     What waits is written when a batch of distinct keys is complete, and at the end of the first
     window of any of it. State and writer are in one step, so that whatever a runner does between
     steps, two writes of a key never overtake each other.
+
+    What waits is kept in memory too while a bundle lasts, so that its state is read only once.
     """
 
     HELD = BagStateSpec("held", BytesCoder())
-    SUMMARY = ReadModifyWriteStateSpec("summary", BytesCoder())
     WINDOW_END = TimerSpec("window_end", TimeDomain.WATERMARK)
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._shards: dict[int, _Waiting] = {}
 
     def process(
         self,
         element: tuple[int, bytes],
         held: Any = beam.DoFn.StateParam(HELD),
-        summary: Any = beam.DoFn.StateParam(SUMMARY),
         window_end: Any = beam.DoFn.TimerParam(WINDOW_END),
     ) -> Iterable[Any]:
-        return self._add(element[1], held, summary, window_end)
+        return self._add(*element, held, window_end)
 
     @on_timer(WINDOW_END)
     def at_window_end(
         self,
+        shard: Any = beam.DoFn.KeyParam,
         held: Any = beam.DoFn.StateParam(HELD),
-        summary: Any = beam.DoFn.StateParam(SUMMARY),
     ) -> Iterable[Any]:
-        return self._flush(held, summary)
+        return self._flush(shard, held)
 
     def _add(
-        self, data: bytes, held: Any, summary: Any, window_end: Any, timeout: Any = None
+        self, shard: int, data: bytes, held: Any, window_end: Any, timeout: Any = None
     ) -> Iterable[Any]:
         """Adds a pack to what waits, writes the batches that are complete, and sets the timers."""
-        batch_size = self._sink.options.sink_batch_max_size
-        before = _Waiting.read(summary)
+        waiting = self._waiting(shard, held)
+        was_empty = not waiting.latest
         arrived = Pack.from_bytes(data).requests
-        after = before + _Waiting.of(arrived)
-        going: list[Request] = []
-        if len(after.identities) < batch_size and after.size < _PACK_REQUESTS:
-            _hold(held, before.size, data)
+        waiting.add(arrived)
+        batch_size = self._sink.options.sink_batch_max_size
+        going = waiting.take(len(waiting.latest) // batch_size * batch_size)
+        if going or waiting.size + len(arrived) > _MOST_UNMERGED:
+            waiting.replace(held)
         else:
-            latest = _latest([*_held(held), *arrived])
-            whole = len(latest) - len(latest) % batch_size
-            going, staying = latest[:whole], latest[whole:]
-            # Those that waited before are the first of the latest, so if any go, these all go.
-            before = _NOTHING if going else before
-            after = _Waiting.of(staying)
-            held.clear()
-            if staying:
-                _hold(held, 0, Pack(staying).to_bytes())
-        after.write(summary)
-        if after.window_end < before.window_end:
-            window_end.set(Timestamp(micros=after.window_end))
-        if timeout is not None and after.size and not before.size:
+            waiting.add_to(held, data, len(arrived))
+        end = _window_end(waiting.latest)
+        if end < waiting.wakes:
+            window_end.set(Timestamp(micros=end))
+            waiting.wakes = end
+        # Those that waited before are the first of the latest, so if any go, these all go.
+        if timeout is not None and waiting.latest and (was_empty or going):
             wait = Duration(micros=self._sink.options.sink_flush_buffer_timeout * 1000)
             timeout.set(Timestamp.now() + wait)
         return self._write(going)
 
-    def _flush(self, held: Any, summary: Any) -> Iterable[Any]:
-        requests = _latest(_held(held))
+    def _flush(self, shard: int, held: Any) -> Iterable[Any]:
+        waiting = self._waiting(shard, held)
+        self._shards[shard] = _Waiting(Requests(), 0)
         held.clear()
-        summary.clear()
-        return self._write(requests)
+        return self._write(waiting.latest)
+
+    def _waiting(self, shard: int, held: Any) -> _Waiting:
+        waiting = self._shards.get(shard)
+        if waiting is None:
+            waiting = self._shards[shard] = _Waiting.read(held)
+        return waiting
 
 
-def _latest(requests: Iterable[Request]) -> list[Request]:
+def _window_end(requests: Requests) -> int:
+    """When the first window of any of the requests ends, in microseconds."""
+    if not requests:
+        return MAX_TIMESTAMP.micros
+    # Few windows, many requests: look at each tuple of windows once.
+    several = {id(windows): windows for windows in requests.origins[2]}.values()
+    return min(window.max_timestamp().micros for windows in several for window in windows)
+
+
+def _latest(requests: Requests) -> Requests:
     """The latest request of each identity; counts the others."""
-    latest: dict[str, Request] = {}
-    superseded = keep_latest(latest, requests)
-    if superseded:
-        _Meters.superseded.inc(superseded)
-    return list(latest.values())
-
-
-def _hold(held: Any, place: int, data: bytes) -> None:
-    # A bag has no order of its own.
-    held.add(place.to_bytes(4, "big") + data)
-
-
-def _held(held: Any) -> list[Request]:
-    return Pack.joined(data[4:] for data in sorted(held.read()))
+    latest = keep_latest(requests)
+    if len(latest) < len(requests):
+        _Meters.superseded.inc(len(requests) - len(latest))
+    return latest
 
 
 class WriteLatestUntilTimeout(WriteLatest):
@@ -567,16 +629,15 @@ class WriteLatestUntilTimeout(WriteLatest):
         self,
         element: tuple[int, bytes],
         held: Any = beam.DoFn.StateParam(WriteLatest.HELD),
-        summary: Any = beam.DoFn.StateParam(WriteLatest.SUMMARY),
         window_end: Any = beam.DoFn.TimerParam(WriteLatest.WINDOW_END),
         timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
     ) -> Iterable[Any]:
-        return self._add(element[1], held, summary, window_end, timeout)
+        return self._add(*element, held, window_end, timeout)
 
     @on_timer(TIMEOUT)
     def at_timeout(
         self,
+        shard: Any = beam.DoFn.KeyParam,
         held: Any = beam.DoFn.StateParam(WriteLatest.HELD),
-        summary: Any = beam.DoFn.StateParam(WriteLatest.SUMMARY),
     ) -> Iterable[Any]:
-        return self._flush(held, summary)
+        return self._flush(shard, held)

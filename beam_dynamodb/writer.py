@@ -9,15 +9,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from beam_dynamodb.client import Answer, Channel
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.identity import partition_of
-from beam_dynamodb.lane import Entry, Flight, Lane
-from beam_dynamodb.requests import Request
+from beam_dynamodb.lane import Flight, Lane
 from beam_dynamodb.retry import Backoff, Pace, Verdict, judge
+from beam_dynamodb.write_requests import Request, Requests
 
 __all__ = ["Failure", "Gate", "Tally", "Writer", "WriterLimits"]
 
@@ -119,7 +119,7 @@ class Tally:
         throttled_seconds: Time spent waiting because of throttling.
     """
 
-    written: list[Request] = field(default_factory=list)
+    written: Requests = field(default_factory=Requests)
     failures: list[Failure] = field(default_factory=list)
     superseded: int = 0
     retried: int = 0
@@ -172,7 +172,7 @@ class Writer:
         tally, self._tally = self._tally, Tally()
         return tally
 
-    def write(self, requests: Sequence[Request]) -> None:
+    def write(self, requests: Requests) -> None:
         """Accepts requests and sends full batches; waits only where a limit is reached.
 
         Raises:
@@ -182,10 +182,10 @@ class Writer:
         start = 0
         while start < len(requests):
             room = self._limits.buffered.take(len(requests) - start)
-            self._held += room
-            for request in requests[start : start + room]:
-                self._accept(request)
-            start += room
+            if room:
+                self._held += room
+                self._accept(requests.part(start, start + room))
+                start += room
             self._turn(0.0 if room else self._patience(), full=room > 0)
 
     def finish(self) -> None:
@@ -249,13 +249,13 @@ class Writer:
         if error is not None and (error.code in _UNANSWERED or error.status in _GATEWAY):
             flight.lane.doubt(flight, flight.sent + answer.sending + _SETTLED_AFTER)
 
-    def _accept(self, request: Request) -> None:
-        lane = self._lanes.get(request.table)
-        if lane is None:
-            limits, pace = self._limits, Pace(self._limits.in_flight.places)
-            lane = self._lanes[request.table] = Lane(request.table, limits.batch_size, pace)
-        if lane.accept(request) is not None:
-            self._supersede(1)
+    def _accept(self, requests: Requests) -> None:
+        for table, part in _by_table(requests):
+            lane = self._lanes.get(table)
+            if lane is None:
+                limits, pace = self._limits, Pace(self._limits.in_flight.places)
+                lane = self._lanes[table] = Lane(table, limits.batch_size, pace)
+            self._supersede(lane.accept(part))
 
     def _send(self, now: float, *, full: bool) -> None:
         for lane in self._lanes.values():
@@ -278,13 +278,13 @@ class Writer:
         self._limits.in_flight.give(1)
 
     def _launch(self, flight: Flight) -> None:
-        bodies = [entry.request.body for entry in flight.entries]
+        bodies, attempts = flight.batch.requests.bodies, flight.batch.attempts
         self._channel.send(flight.lane.table, bodies, flight)
         tally = self._tally
         tally.batch_sizes.append(len(bodies))
         tally.wire_bytes += sum(map(len, bodies))
         tally.tables.add(flight.lane.table)
-        tally.retried += sum(entry.attempts > 1 for entry in flight.entries)
+        tally.retried += len(attempts) - attempts.count(1)
 
     # --- what an answer means ------------------------------------------------------------
 
@@ -304,20 +304,18 @@ class Writer:
             self._doubt(flight, answer)
             self._refused(flight, answer.error)
         elif answer.unprocessed:
-            left = [flight.entries[position] for position in answer.unprocessed]
-            self._again(flight, left, _UNPROCESSED, Verdict.THROTTLED)
+            self._again(flight, answer.unprocessed, _UNPROCESSED, Verdict.THROTTLED)
         else:
             flight.lane.pace.answered(flight.lane.flights - 1)
             flight.lane.landed(flight, ())
 
     def _written(self, flight: Flight, unprocessed: Sequence[int]) -> None:
-        entries = flight.entries
+        requests = flight.batch.requests
         if unprocessed:
-            left = set(unprocessed)
-            entries = [each for position, each in enumerate(entries) if position not in left]
-        if entries:
-            self._tally.written += [entry.request for entry in entries]
-            self._release(len(entries))
+            requests = requests.select(_others(len(requests), unprocessed))
+        if requests:
+            self._tally.written += requests
+            self._release(len(requests))
             flight.lane.stuck_since = None
 
     def _refused(self, flight: Flight, error: ServiceError) -> None:
@@ -325,32 +323,34 @@ class Writer:
         if verdict is Verdict.FATAL:
             self._fatal = self._fatal or error
         elif verdict is not Verdict.POISON:
-            self._again(flight, flight.entries, error, verdict)
-        elif len(flight.entries) > 1 and self._limits.retry_timeout:
+            self._again(flight, range(len(flight.batch)), error, verdict)
+        elif len(flight.batch) > 1 and self._limits.retry_timeout:
             self._take_apart(flight)
         else:
-            self._give_up(flight, flight.entries, error, retriable=False)
+            self._give_up(flight, range(len(flight.batch)), error, retriable=False)
 
     def _again(
-        self, flight: Flight, left: list[Entry], error: ServiceError, verdict: Verdict
+        self, flight: Flight, left: Sequence[int], error: ServiceError, verdict: Verdict
     ) -> None:
-        """Tries the entries again later, or gives them up if nothing has moved for too long."""
+        """Tries those in some places again later, or gives them up if nothing moved for long."""
         now = self._clock()
         if self._is_hopeless(flight, error, now):
             self._give_up(flight, left, error, retriable=True)
             return
-        for entry in left:
-            entry.strikes += 1
-        strikes = max(entry.strikes for entry in left)
-        delay = self._backoff.delay(strikes, verdict, self._random, error.retry_after)
+        strikes = flight.batch.strikes
+        for place in left:
+            strikes[place] += 1
+        most = max(strikes[place] for place in left)
+        delay = self._backoff.delay(most, verdict, self._random, error.retry_after)
         if verdict is Verdict.THROTTLED:
             self._tally.throttled += len(left)
             self._throttled_until = max(self._throttled_until, now + delay)
             if self._throttle(flight, left, error, now + delay):
                 return
         still, superseded = flight.lane.landed(flight, left)
-        self._supersede(len(superseded))
-        flight.lane.later(still, now + delay)
+        self._supersede(superseded)
+        if still is not None:
+            flight.lane.later(still, now + delay)
 
     def _is_hopeless(self, flight: Flight, error: ServiceError, now: float) -> bool:
         """Whether a table has been without progress for too long; other tables don't count."""
@@ -365,7 +365,7 @@ class Writer:
         return now - lane.stuck_since >= self._limits.retry_timeout
 
     def _throttle(
-        self, flight: Flight, left: list[Entry], error: ServiceError, until: float
+        self, flight: Flight, left: Sequence[int], error: ServiceError, until: float
     ) -> bool:
         """Slows down: one partition key where DynamoDB blames its key range, else the pace.
 
@@ -375,9 +375,9 @@ class Writer:
         reasons = [reason for reason, _ in error.reasons]
         if not reasons or not all(reason.endswith(_KEY_RANGE) for reason in reasons):
             pace, others = flight.lane.pace, flight.lane.flights - 1
-            pace.answered(others, len(left) / len(flight.entries))
+            pace.answered(others, len(left) / len(flight.batch))
             return False
-        fences = [each.request.fence for each in flight.entries]
+        fences = flight.batch.requests.fences
         partitions = {partition_of(fence) for fence in fences if fence is not None}
         if len(partitions) > 1:
             self._take_apart(flight)
@@ -387,26 +387,28 @@ class Writer:
         return False
 
     def _take_apart(self, flight: Flight) -> None:
-        still, superseded = flight.lane.landed(flight, flight.entries)
-        self._supersede(len(superseded))
-        flight.lane.apart(still)
+        still, superseded = flight.lane.landed(flight, range(len(flight.batch)))
+        self._supersede(superseded)
+        if still is not None:
+            flight.lane.apart(still)
 
     def _give_up(
-        self, flight: Flight, entries: list[Entry], error: ServiceError, *, retriable: bool
+        self, flight: Flight, left: Sequence[int], error: ServiceError, *, retriable: bool
     ) -> None:
-        lane = flight.lane
-        failed = entries
+        lane, batch = flight.lane, flight.batch
+        failures = [
+            Failure(batch.requests[place], error, batch.attempts[place], retriable)
+            for place in left
+        ]
         if retriable and self._limits.retry_timeout:
             # A dead letter that may be replayed must not be one that is overtaken already.
-            failed = [each for each in entries if not lane.is_overtaken(each)]
+            failures = [each for each in failures if not lane.is_overtaken(each.request)]
         lane.landed(flight, ())
         if lane.is_empty:  # what comes next has its time before it
             lane.stuck_since = None
-        self._tally.failures += [
-            Failure(each.request, error, each.attempts, retriable) for each in failed
-        ]
-        self._release(len(failed))
-        self._supersede(len(entries) - len(failed))
+        self._tally.failures += failures
+        self._release(len(failures))
+        self._supersede(len(left) - len(failures))
 
     def _supersede(self, requests: int) -> None:
         self._tally.superseded += requests
@@ -419,3 +421,19 @@ class Writer:
     def _forget(self) -> None:
         self._lanes.clear()
         self._release(self._held)
+
+
+def _by_table(requests: Requests) -> Iterable[tuple[str, Requests]]:
+    """The requests for each table, in their order."""
+    tables = requests.tables
+    if tables.count(tables[0]) == len(tables):
+        return [(tables[0], requests)]
+    places: dict[str, list[int]] = {}
+    for place, table in enumerate(tables):
+        places.setdefault(table, []).append(place)
+    return [(table, requests.select(several)) for table, several in places.items()]
+
+
+def _others(count: int, places: Sequence[int]) -> list[int]:
+    """All places but these."""
+    return sorted(set(range(count)).difference(places))

@@ -20,6 +20,7 @@ from beam_dynamodb.testing import (
     Throttle,
     Unprocessed,
 )
+from beam_dynamodb.write_requests import Requests
 from tests.beam.helpers import (
     LEGACY,
     Rows,
@@ -159,7 +160,7 @@ def test_an_interruption_leaves_nothing_on_its_way_either() -> None:
         step.setup()
         step.start_bundle()
         with pytest.raises(Interrupted):
-            step._write(requests)
+            step._write(Requests.of(requests))
         assert server.stats().in_flight == 0
         assert sink_of_process._limits.in_flight.take(10**9) == 50
         assert sink_of_process._limits.buffered.take(10**9) == 10_000
@@ -170,9 +171,9 @@ def test_a_bundle_abandoned_without_a_word_is_drained_by_the_next() -> None:
         write = sink(server, primary_key=["id"], sink_batch_max_size=5)
         factory = write._settings.sink().factory("events")
 
-        def requests(version: int) -> list[Any]:
+        def requests(version: int) -> Requests:
             rows = [{"id": key, "v": version} for key in range(5)]
-            return [factory.request(row, 0, (row, 0, ())) for row in rows]
+            return Requests.of(factory.request(row, 0, (row, 0, ())) for row in rows)
 
         step = WriteBundle(write._settings, None)
         step.setup()

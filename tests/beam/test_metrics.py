@@ -128,7 +128,7 @@ def test_what_an_update_of_a_running_job_relies_on_does_not_change() -> None:
         "WriteToDynamoDB/WriteLatest/ParDo(WriteLatestUntilTimeout)",
     } <= steps
     [(_, payload)] = stateful_payloads(begin).items()
-    assert set(payload.state_specs) == {"held", "summary"}
+    assert set(payload.state_specs) == {"held"}
     assert {name.removeprefix("ts-") for name in payload.timer_family_specs} == {
         "window_end",
         "flush_timeout",

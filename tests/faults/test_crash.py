@@ -26,6 +26,7 @@ from beam_dynamodb.testing import (
     Slow,
     Throttle,
 )
+from beam_dynamodb.write_requests import Requests
 from tests.beam.helpers import LEGACY, REGION, TABLE, Rows, replay, run_rows, serving, stored
 from tests.faults.judging import number, wait_until
 
@@ -157,7 +158,7 @@ def begun(endpoint: str) -> WriteBundle:
     step.start_bundle()
     factory = write._settings.sink().factory(TABLE)
     requests = [factory.request(row, 0, (row, 0, ())) for row, _ in ROWS[:35]]
-    list(step.process(Pack([each for each in requests if each is not None])))
+    list(step.process(Pack(Requests.of(each for each in requests if each is not None))))
     return step
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_dynamodb.batches import cut_size, keep_latest
 from beam_dynamodb.packs import Pack
-from beam_dynamodb.requests import Request
+from beam_dynamodb.write_requests import Request, Requests
 
 
-def request(identity: str | None, order: Any, body: bytes = b"{}", origin: Any = None) -> Request:
+def request(identity: str | None, order: Any, body: bytes = b"{}", *origin: Any) -> Request:
     return Request("events", identity, identity, order, body, origin)
 
 
@@ -20,7 +22,7 @@ def cut(requests: list[Request], max_count: int, max_bytes: int) -> list[list[Re
     """The batches that come of taking off one after the other, as a lane does."""
     batches = []
     while requests:
-        size = cut_size((each.body for each in requests), max_count, max_bytes)
+        size = cut_size([each.body for each in requests], max_count, max_bytes)
         batches.append(requests[:size])
         requests = requests[size:]
     return batches
@@ -56,23 +58,66 @@ RECORDS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_siz
 def test_the_latest_is_the_greatest_order_then_the_later_arrival(
     records: list[tuple[str, int]], splits: list[int]
 ) -> None:
-    arrived = [request(key, order, origin=n) for n, (key, order) in enumerate(records)]
+    arrived = [request(key, order, b"{}", n) for n, (key, order) in enumerate(records)]
     expected: dict[str, Request] = {}
     for each in arrived:
         key = str(each.identity)
         if key not in expected or each.order >= expected[key].order:
             expected[key] = each
-    held: dict[str, Request] = {}
-    superseded = 0
+    held = Requests()
     edges = [0, *sorted(min(split, len(arrived)) for split in splits), len(arrived)]
     for start, end in zip(edges, edges[1:], strict=False):  # however the arrivals are split
-        superseded += keep_latest(held, arrived[start:end])
-    assert held == expected
-    assert superseded + len(held) == len(arrived)
+        held += Requests.of(arrived[start:end])
+        held = keep_latest(held)
+    assert list(held) == list(expected.values())
 
 
-@given(records=RECORDS, element=st.recursive(st.text(), st.lists, max_leaves=4))
-def test_a_pack_comes_back_from_its_bytes(records: list[tuple[str, int]], element: Any) -> None:
-    pack = Pack([request(key, order, origin=(element, order)) for key, order in records])
-    assert Pack.from_bytes(pack.to_bytes()) == pack
-    assert Pack.joined([pack.to_bytes(), pack.to_bytes()]) == pack.requests * 2
+ELEMENTS = st.recursive(st.none() | st.booleans() | st.text(), st.lists, max_leaves=4)
+
+
+@given(records=RECORDS, elements=st.lists(ELEMENTS, min_size=1), same=st.booleans())
+def test_a_pack_comes_back_from_its_bytes(
+    records: list[tuple[str, int]], elements: list[Any], same: bool
+) -> None:
+    requests = [
+        request(key, order, b"{}", elements[n % len(elements)], 7 if same else order, (1,))
+        for n, (key, order) in enumerate(records)
+    ]
+    pack = Pack(Requests.of(requests))
+    for again in (Pack.from_bytes(pack.to_bytes()), pickle.loads(pickle.dumps(pack))):
+        assert list(again.requests) == requests
+        assert repr(list(again.requests)) == repr(requests), "True is not 1"
+    joined = Pack.joined([pack.to_bytes(), pack.to_bytes()])
+    assert list(joined) == requests * 2
+    joined += pack.requests
+    assert list(joined) == requests * 3, "no two columns are one list"
+
+
+def test_a_pack_of_another_version_is_refused() -> None:
+    with pytest.raises(ValueError, match="another version"):
+        Pack.from_bytes(b"1" + pickle.dumps([]))
+
+
+COLUMNS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), max_size=30)
+
+
+@given(rows=COLUMNS, more=COLUMNS, data=st.data())
+def test_columns_of_requests_are_a_list_of_requests(
+    rows: list[tuple[str, int]], more: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    model = [request(key, n, b"%d" % n, key, n) for key, n in rows]
+    added = [request(key, n, b"%d" % n, key, n) for key, n in more]
+    columns = Requests.of(model)
+    columns += Requests.of(added)
+    model += added
+    assert (list(columns), len(columns), bool(columns)) == (model, len(model), bool(model))
+    if not model:
+        return
+    place = data.draw(st.integers(0, len(model) - 1))
+    places = data.draw(st.lists(st.integers(0, len(model) - 1)))
+    assert columns[place] == model[place]
+    assert list(columns.part(place)) == model[place:]
+    assert list(columns.part(0, place)) == model[:place]
+    assert list(columns.select(places)) == [model[each] for each in places]
+    model[place] = columns[place] = request("new", 3, b"3", "new", 3)
+    assert list(columns) == model

@@ -12,7 +12,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from beam_dynamodb.errors import ServiceError
-from beam_dynamodb.requests import Put, Request, RequestFactory
+from beam_dynamodb.requests import Put, RequestFactory
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.testing import (
     AccessDenied,
@@ -31,6 +31,7 @@ from beam_dynamodb.testing import (
     Unprocessed,
     WrongCrc32,
 )
+from beam_dynamodb.write_requests import Request, Requests
 from beam_dynamodb.writer import Gate, Tally, Writer, WriterLimits
 from tests.fakes import FakeClock, FakeTable
 
@@ -110,6 +111,9 @@ class Bench:
             request = request._replace(body=body)
         return request
 
+    def write(self, requests: list[Request]) -> None:
+        self.writer.write(Requests.of(requests))
+
     def take(self) -> None:
         tally = self.writer.take_tally()
         self.tally.written += tally.written
@@ -123,7 +127,7 @@ class Bench:
     def run(self, keys: list[int], *, bundle: int = 25) -> None:
         requests = [self.request(key, version) for version, key in enumerate(keys)]
         for start in range(0, len(requests), bundle):
-            self.writer.write(requests[start : start + bundle])
+            self.write(requests[start : start + bundle])
             assert self.writer.held <= self.limits.buffered.places
             self.take()
         self.writer.finish()
@@ -201,7 +205,7 @@ def test_a_poison_record_fails_alone_and_its_neighbours_are_written(
 ) -> None:
     bench = Bench(script=script, seed=seed, batch_size=25, key_known=key_known)
     versions = {key: POISON if place in poison else place for place, key in enumerate(keys)}
-    bench.writer.write([bench.request(key, version) for key, version in versions.items()])
+    bench.write([bench.request(key, version) for key, version in versions.items()])
     bench.writer.finish()
     bench.take()
     failed = {failure.request.origin[0] for failure in bench.tally.failures}
@@ -294,7 +298,7 @@ def test_after_abandon_nothing_lands_any_more(
     keys: list[int], script: list[Fault | None], seed: int, upto: int
 ) -> None:
     bench = Bench(script=script, seed=seed)
-    bench.writer.write([bench.request(key, n) for n, key in enumerate(keys[:upto])])
+    bench.write([bench.request(key, n) for n, key in enumerate(keys[:upto])])
     bench.writer.abandon()
     assert bench.clock.now - 1_000.0 < 120.0, "it must not wait for a hung call forever"
     before = list(bench.db.writes)
@@ -330,7 +334,7 @@ def test_a_request_is_never_larger_than_16_mb() -> None:
         bench.factory.request(Put({"id": n, "version": n, "big": big, "more": '"' * 9_000}), 0)
         for n in range(80)
     ]
-    bench.writer.write([each for each in requests if each is not None])
+    bench.write([each for each in requests if each is not None])
     bench.writer.finish()
     bench.take()
     assert len(bench.tally.written) == 80
@@ -340,8 +344,8 @@ def test_a_request_is_never_larger_than_16_mb() -> None:
 
 def test_a_newer_write_waits_until_an_unanswered_older_one_is_settled() -> None:
     bench = Bench(script=[Delayed(8.0, Reset("before"))], batch_size=1)
-    bench.writer.write([bench.request(1, 1)])
-    bench.writer.write([bench.request(1, 2)])
+    bench.write([bench.request(1, 1)])
+    bench.write([bench.request(1, 2)])
     bench.writer.finish()
     versions = [write.item["version"]["N"] for write in bench.db.writes if write.item]
     assert versions[-1] == "2"
@@ -351,7 +355,7 @@ def test_a_newer_write_waits_until_an_unanswered_older_one_is_settled() -> None:
 def test_a_bundle_ends_only_when_an_unanswered_write_is_settled() -> None:
     # Else a newer write of the next bundle could land before it.
     bench = Bench(script=[Delayed(8.0, Reset("before"))], batch_size=1)
-    bench.writer.write([bench.request(1, 1)])
+    bench.write([bench.request(1, 1)])
     bench.writer.finish()
     before = len(bench.db.writes)
     bench.table.run_out()
@@ -369,7 +373,7 @@ def test_a_hot_partition_key_is_found_and_slowed_alone() -> None:
         return bool(key["id"]["N"] == "3") and bench.clock.now < 1_000.0 + hot_for
 
     bench.table.faults.on_keys(is_hot, KEY_RANGE)
-    bench.writer.write([bench.request(key, key) for key in range(20)])
+    bench.write([bench.request(key, key) for key in range(20)])
     bench.writer.finish()
     times = {int(write.item["id"]["N"]): write.time for write in bench.db.writes if write.item}
     assert set(times) == set(range(20))
@@ -400,9 +404,9 @@ def test_a_table_that_never_progresses_ends_while_another_one_progresses(fault: 
     bench, broken = two_tables(fault, retry_timeout=30.0, batch_size=1)
     request = broken.request(Put({"id": 1, "version": 1}), 0)
     assert request is not None
-    bench.writer.write([request])
+    bench.write([request])
     for number in range(120):
-        bench.writer.write([bench.request(number, number + n) for n in range(4)])
+        bench.write([bench.request(number, number + n) for n in range(4)])
         bench.clock.now += 1.0
     bench.take()
     assert [failure.request for failure in bench.tally.failures] == [request]
@@ -414,9 +418,9 @@ def test_a_throttled_table_does_not_slow_the_others() -> None:
         Throttle(), retry_timeout=30.0, in_flight=8, buffered=200, batch_size=1
     )
     for number in range(80):
-        request = broken.request(Put({"id": number, "version": 1}), 0)
+        request = broken.request(Put({"id": number, "version": 1}), 0, (number, 1))
         assert request is not None
-        bench.writer.write([request, bench.request(number, number)])
+        bench.write([request, bench.request(number, number)])
     bench.writer.finish()
     bench.take()
     assert len(bench.tally.failures) == 80
@@ -441,10 +445,10 @@ def test_the_time_between_two_bundles_is_not_time_without_progress() -> None:
 def test_the_time_in_which_the_input_pauses_is_not_time_without_progress() -> None:
     # A rest smaller than a batch is tried again when more comes, or at the end of the bundle.
     bench = Bench(script=[Throttle(), Throttle()], retry_timeout=300.0, batch_size=2)
-    bench.writer.write([bench.request(1, 1), bench.request(2, 2)])
+    bench.write([bench.request(1, 1), bench.request(2, 2)])
     while not bench.writer.take_tally().throttled:
         bench.clock.now += 0.1
-        bench.writer.write([bench.request(3, 3)])
+        bench.write([bench.request(3, 3)])
     bench.clock.now += 400.0
     bench.writer.finish()
     bench.take()
@@ -455,11 +459,11 @@ def test_the_time_in_which_the_input_pauses_is_not_time_without_progress() -> No
 def test_an_older_write_whose_budget_is_over_gives_way_to_a_newer_one() -> None:
     # As a dead letter it could be replayed, over the newer one.
     bench = Bench(script=[Throttle(), Hang(), Hang()], batch_size=1, retry_timeout=30.0)
-    bench.writer.write([bench.request(1, 1)])
+    bench.write([bench.request(1, 1)])
     while len(bench.table.calls) < 3:
         bench.clock.now += 0.1
-        bench.writer.write([bench.request(2, 0)])
-    bench.writer.write([bench.request(1, 2)])
+        bench.write([bench.request(2, 0)])
+    bench.write([bench.request(1, 2)])
     bench.writer.finish()
     bench.take()
     assert bench.tally.failures == []
@@ -481,8 +485,8 @@ def test_what_was_mended_is_no_failure_whatever_the_budget(code: str) -> None:
 @pytest.mark.parametrize("status", [502, 504])
 def test_a_gateway_that_had_no_answer_leaves_the_call_unsettled(status: int) -> None:
     bench = Bench(script=[Delayed(8.0, ServerError(status, html=True))], batch_size=1)
-    bench.writer.write([bench.request(1, 1)])
-    bench.writer.write([bench.request(1, 2)])
+    bench.write([bench.request(1, 1)])
+    bench.write([bench.request(1, 2)])
     bench.writer.finish()
     versions = [write.item["version"]["N"] for write in bench.db.writes if write.item]
     assert versions[-1] == "2"
@@ -493,9 +497,9 @@ def test_a_gateway_that_had_no_answer_leaves_the_call_unsettled(status: int) -> 
 def test_the_time_it_takes_to_connect_does_not_count_for_settling_a_lost_call() -> None:
     bench = Bench(script=[Delayed(8.0, Reset("before"))], batch_size=1)
     bench.table.connecting = 9.0
-    bench.writer.write([bench.request(1, 1)])
+    bench.write([bench.request(1, 1)])
     bench.table.connecting = 0.0
-    bench.writer.write([bench.request(1, 2)])
+    bench.write([bench.request(1, 2)])
     bench.writer.finish()
     bench.table.run_out()
     assert bench.stored() == {1: 2}
@@ -505,7 +509,7 @@ def test_without_a_known_key_the_next_batch_waits_for_a_lost_one_that_was_given_
     bench = Bench(
         script=[Delayed(8.0, Reset("before"))], batch_size=1, key_known=False, retry_timeout=0.0
     )
-    bench.writer.write([bench.request(1, 1), bench.request(1, 2)])
+    bench.write([bench.request(1, 1), bench.request(1, 2)])
     bench.writer.finish()
     bench.table.run_out()
     assert bench.stored() == {1: 2}
@@ -520,7 +524,7 @@ def test_whatever_is_raised_in_between_no_place_is_kept(broken: dict[str, Any]) 
     requests = [bench.request(key, key) for key in range(9)]
     requests[5] = requests[5]._replace(**broken)
     with pytest.raises(TypeError):
-        bench.writer.write(requests)
+        bench.write(requests)
     bench.writer.abandon()
     bench.writer.close()
     assert bench.limits.in_flight.take(3) == 3

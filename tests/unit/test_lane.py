@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from beam_dynamodb.lane import Flight, Lane
-from beam_dynamodb.requests import Request
+from collections.abc import Sequence
+
+from beam_dynamodb.lane import Batch, Flight, Lane
 from beam_dynamodb.retry import Pace
+from beam_dynamodb.table import BATCH_MAX_WIRE_BYTES
+from beam_dynamodb.write_requests import Request, Requests
 
 
-def request(key: str | None, version: int = 0) -> Request:
-    return Request("t", key, key, 0, b"{}", version)
+def request(key: str | None, version: int = 0, body: bytes | None = None) -> Request:
+    return Request("t", key, key, 0, body or b'{"version":%d}' % version, (version,))
+
+
+def accept(lane: Lane, *requests: Request) -> int:
+    return lane.accept(Requests.of(requests))
 
 
 def fly(lane: Lane, *, full: bool = False) -> Flight:
@@ -17,91 +24,139 @@ def fly(lane: Lane, *, full: bool = False) -> Flight:
     return flight
 
 
+def land(lane: Lane, flight: Flight, again: Sequence[int]) -> Batch:
+    still, _ = lane.landed(flight, again)
+    assert still is not None
+    return still
+
+
+def all_of(flight: Flight) -> Sequence[int]:
+    return range(len(flight.batch))
+
+
 def versions(flight: Flight) -> list[object]:
-    return [entry.request.origin for entry in flight.entries]
+    return [request.origin[0] for request in flight.batch.requests]
 
 
 def test_only_a_full_batch_goes_while_more_may_come() -> None:
     lane = Lane("t", 2, Pace(9))
-    lane.accept(request("a"))
+    accept(lane, request("a"))
     assert lane.next_flight(0.0, full=True) is None
-    lane.accept(request("b"))
-    assert len(fly(lane, full=True).entries) == 2
+    accept(lane, request("b"))
+    assert len(fly(lane, full=True).batch) == 2
+
+
+def test_what_comes_in_parts_goes_in_full_batches() -> None:
+    lane = Lane("t", 4, Pace(9))
+    for start in range(0, 12, 3):
+        accept(lane, *(request(str(n), n) for n in range(start, start + 3)))
+    assert [versions(fly(lane, full=True)) for _ in range(3)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]
+    assert lane.next_flight(0.0, full=False) is None
+
+
+def test_a_batch_is_cut_where_the_wire_would_overflow() -> None:
+    lane = Lane("t", 25, Pace(9))
+    half = b"x" * (BATCH_MAX_WIRE_BYTES // 2 - 2000)
+    accept(lane, request("a", 1, half), request("b", 2, half), request("c", 3, half))
+    accept(lane, request("d", 4))
+    assert [versions(fly(lane)) for _ in range(2)] == [[1, 2], [3, 4]]
 
 
 def test_a_newer_request_takes_the_place_of_a_waiting_one() -> None:
     lane = Lane("t", 2, Pace(9))
-    assert lane.accept(request("a", 1)) is None
-    lane.accept(request("b", 2))
-    superseded = lane.accept(request("a", 3))
-    assert superseded is not None
-    assert superseded.origin == 1
+    assert accept(lane, request("a", 1)) == 0
+    accept(lane, request("b", 2))
+    assert accept(lane, request("a", 3)) == 1
     assert versions(fly(lane)) == [3, 2]
+
+
+def test_of_requests_that_come_together_the_last_of_a_key_goes() -> None:
+    lane = Lane("t", 3, Pace(9))
+    assert accept(lane, request("a", 1), request("b", 2), request("a", 3), request("a", 4)) == 2
+    assert versions(fly(lane)) == [4, 2]
 
 
 def test_a_newer_request_waits_until_the_older_one_has_landed() -> None:
     lane = Lane("t", 2, Pace(9))
-    lane.accept(request("a", 1))
+    accept(lane, request("a", 1))
     flight = fly(lane)
-    lane.accept(request("a", 2))
+    accept(lane, request("a", 2))
     assert lane.next_flight(0.0, full=False) is None
-    assert lane.landed(flight, ()) == ([], [])
+    assert lane.landed(flight, ()) == (None, 0)
     assert versions(fly(lane)) == [2]
 
 
 def test_a_newer_request_replaces_an_older_one_that_comes_back() -> None:
     lane = Lane("t", 2, Pace(9))
-    lane.accept(request("a", 1))
+    accept(lane, request("a", 1))
     flight = fly(lane)
-    lane.accept(request("a", 2))
-    still, superseded = lane.landed(flight, flight.entries)
-    assert [each.origin for each in superseded] == [1]
+    assert not lane.is_overtaken(flight.batch.requests[0])
+    accept(lane, request("a", 2))
+    assert lane.is_overtaken(flight.batch.requests[0])
+    still, superseded = lane.landed(flight, all_of(flight))
+    assert still is not None
+    assert superseded == 1
     lane.later(still, 10.0)
     lane.wake(9.9)
     assert lane.next_flight(0.0, full=False) is None
     assert lane.next_wake == 10.0
+    assert accept(lane, request("a", 3)) == 1, "it waits, and may still be superseded"
     lane.wake(10.0)
-    assert versions(fly(lane)) == [2]
+    assert versions(fly(lane)) == [3]
     assert lane.next_flight(0.0, full=False) is None
 
 
 def test_what_wakes_goes_before_what_is_ready() -> None:
     lane = Lane("t", 3, Pace(9))
-    lane.accept(request("a", 1))
-    lane.accept(request("b", 2))
+    accept(lane, request("a", 1), request("b", 2))
     flight = fly(lane)
-    lane.accept(request("c", 3))
-    still, _ = lane.landed(flight, flight.entries)
-    lane.later(still, 1.0)
+    accept(lane, request("c", 3))
+    lane.later(land(lane, flight, all_of(flight)), 1.0)
     lane.wake(2.0)
-    assert versions(fly(lane)) == [1, 2, 3]
+    flight = fly(lane)
+    assert versions(flight) == [1, 2, 3]
+    assert flight.batch.attempts == [2, 2, 1]
 
 
 def test_halves_go_one_after_the_other_the_first_before_the_second() -> None:
     lane = Lane("t", 4, Pace(9))
-    for number, key in enumerate([None, None, None]):
-        lane.accept(request(key, number))
+    accept(lane, *(request(None, number) for number in range(3)))
     flight = fly(lane)
-    still, _ = lane.landed(flight, flight.entries)
-    lane.apart(still)
+    lane.apart(land(lane, flight, all_of(flight)))
     first = fly(lane)
     assert (versions(first), first.alone) == ([0, 1], True)
     assert lane.next_flight(0.0, full=False) is None
-    lane.apart(lane.landed(first, first.entries)[0])
+    lane.apart(land(lane, first, all_of(first)))
     order: list[object] = []
     while (part := lane.next_flight(0.0, full=False)) is not None:
         order += versions(part)
         lane.landed(part, ())
     assert order == [0, 1, 2]
+    assert lane.is_empty
+
+
+def test_a_newer_request_supersedes_one_in_a_half() -> None:
+    lane = Lane("t", 4, Pace(9))
+    accept(lane, request("a", 1), request("b", 2))
+    flight = fly(lane)
+    lane.apart(land(lane, flight, all_of(flight)))
+    assert accept(lane, request("b", 3)) == 1
+    first = fly(lane)
+    lane.landed(first, ())
+    assert (versions(first), versions(fly(lane))) == ([1], [3])
 
 
 def test_without_fences_batches_go_one_after_the_other() -> None:
     lane = Lane("t", 2, Pace(9))
-    lane.accept(request(None, 1))
+    accept(lane, request(None, 1))
     flight = fly(lane)
-    lane.accept(request(None, 2))
+    accept(lane, request(None, 2))
     assert lane.next_flight(0.0, full=False) is None
-    lane.later(lane.landed(flight, flight.entries)[0], 1.0)
+    lane.later(land(lane, flight, all_of(flight)), 1.0)
     assert lane.next_flight(0.0, full=False) is None, "the older one is still to be written"
     lane.wake(1.0)
     flight = fly(lane)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_dynamodb.errors import RowError
-from beam_dynamodb.requests import Delete, Put, Request, RequestFactory, matching, shard_of
+from beam_dynamodb.requests import Delete, Put, RequestFactory, matching, shards_of
 from beam_dynamodb.table import TableKey
+from beam_dynamodb.write_requests import Request
 
 ORDERS = RequestFactory("orders", TableKey(("customer", "number"), ("S", "N")))
 
@@ -204,7 +205,7 @@ def test_the_identity_is_typed_and_numbers_compare_by_value(
 
 def test_shards_are_the_same_in_every_process() -> None:
     # Fixed numbers: a job that is updated finds its state where the old version left it.
-    assert [shard_of(text, 64) for text in ("N1:1", "S1:a", "S3:bob")] == [54, 0, 59]
+    assert shards_of(["N1:1", "S1:a", "S3:bob"], 64) == [54, 0, 59]
 
 
 # --- order ---------------------------------------------------------------------------------

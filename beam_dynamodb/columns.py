@@ -1,0 +1,167 @@
+"""Rows of one shape to wire bytes, column by column: a quarter of the cost of row by row.
+
+`values` calls Python a dozen times for each row. Here rows of the same attributes are turned on
+their side, and a column whose values are all of one plain type goes through one loop in C. The
+bytes are those of `values.wire`. What can't be had this way, or is wrong, raises; the caller then
+takes the rows one by one, which finds the one to blame.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from itertools import repeat
+from typing import Any
+
+import orjson
+
+from beam_dynamodb.numbers import decimal_text, float_text
+from beam_dynamodb.values import (
+    ATTRIBUTE_NAME_MAX_BYTES,
+    AttributeValue,
+    attribute_value,
+    row_mapping,
+)
+
+__all__ = ["Block", "Column", "NotUniformError"]
+
+
+class NotUniformError(Exception):
+    """The rows differ too much to be taken together."""
+
+
+class Column:
+    """One attribute of all the rows.
+
+    Attributes:
+        values: Its value in each row.
+        kinds: The types that the values have.
+        kind: The type that every one of them has; None where they differ.
+    """
+
+    __slots__ = ("_encoded", "kind", "kinds", "values")
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self.kinds = set(map(type, values))
+        self.kind: type | None = next(iter(self.kinds)) if len(self.kinds) == 1 else None
+        self._encoded: list[AttributeValue] | None = None
+
+    def attribute_values(self) -> list[AttributeValue]:
+        """The values as AttributeValues, as `values` makes them.
+
+        Raises:
+            RowError: One of them cannot be stored.
+        """
+        if self._encoded is None:
+            self._encoded = list(map(attribute_value, self.values))
+        return self._encoded
+
+    def has_nulls(self) -> bool:
+        """Whether a value is NULL in DynamoDB.
+
+        Raises:
+            RowError: One of them cannot be stored.
+        """
+        if self.kind in _PLAIN:
+            return self.kind is type(None)
+        return any("NULL" in value for value in self.attribute_values())
+
+    def pieces(self) -> tuple[bytes, Iterable[bytes], bytes]:
+        """Each value's JSON: what stands before all of them, what each adds, what stands behind.
+
+        Raises:
+            RowError: A value cannot be stored.
+            TypeError: A text has no UTF-8.
+        """
+        plain = _PLAIN.get(self.kind) if self.kind is not None else None
+        if plain is not None:
+            before, encode, after = plain
+            try:
+                return before, list(encode(self.values)), after
+            except TypeError:  # an integer of more than 64 bits, which orjson does not know
+                pass
+        return b"", list(map(orjson.dumps, self.attribute_values())), b""
+
+
+class Block:
+    """Rows of one shape, turned on their side.
+
+    Attributes:
+        columns: The columns by the attributes' names.
+    """
+
+    __slots__ = ("columns",)
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        """Turns rows on their side.
+
+        Args:
+            rows: Dicts, or rows of any other type that `values.row_mapping` takes; not empty.
+
+        Raises:
+            NotUniformError: They are of several types or have other attributes each, or may be
+                in wire form.
+            RowError: They are no rows.
+        """
+        kinds = set(map(type, rows))
+        if kinds != {dict}:
+            if len(kinds) > 1:
+                raise NotUniformError
+            rows = [dict(row_mapping(row)) for row in rows]
+        names = tuple(rows[0])
+        if list(map(tuple, rows)).count(names) != len(rows) or set(map(type, names)) != {str}:
+            raise NotUniformError
+        columns = zip(*map(dict.values, rows), strict=True)
+        self.columns = dict(zip(names, map(Column, columns), strict=True))
+        first = self.columns[names[0]]
+        if "" in self.columns or any(issubclass(kind, dict) for kind in first.kinds):
+            raise NotUniformError
+
+    def wire(self, before: bytes, after: bytes) -> list[bytes]:
+        """Each row's item as JSON in UTF-8, between `before` and `after`.
+
+        Raises:
+            NotUniformError: An attribute name is too long.
+            RowError: A value cannot be stored.
+            TypeError: A text has no UTF-8.
+        """
+        parts: list[Iterable[bytes]] = []
+        fixed = before + b"{"
+        for name, column in self.columns.items():
+            label = orjson.dumps(name)
+            if len(label) > ATTRIBUTE_NAME_MAX_BYTES:
+                raise NotUniformError
+            opening, pieces, closing = column.pieces()
+            parts += (repeat(fixed + label + b":" + opening), pieces)
+            fixed = closing + b","
+        return list(map(b"".join, zip(*parts, repeat(fixed[:-1] + b"}" + after))))
+
+
+def _texts(text_of: Callable[[Any], str]) -> Callable[[Sequence[Any]], Iterable[bytes]]:
+    return lambda values: [text_of(value).encode() for value in values]
+
+
+def _base64(values: Sequence[bytes]) -> Iterable[bytes]:
+    return [binascii.b2a_base64(value, newline=False) for value in values]
+
+
+def _json(values: Sequence[Any]) -> Iterable[bytes]:
+    return map(orjson.dumps, values)
+
+
+def _nothing(values: Sequence[Any]) -> Iterable[bytes]:
+    return repeat(b"", len(values))
+
+
+_PLAIN: dict[type, tuple[bytes, Callable[[Sequence[Any]], Iterable[bytes]], bytes]] = {
+    str: (b'{"S":', _json, b"}"),
+    int: (b'{"N":"', _json, b'"}'),
+    bool: (b'{"BOOL":', _json, b"}"),
+    type(None): (b'{"NULL":true', _nothing, b"}"),
+    float: (b'{"N":"', _texts(float_text), b'"}'),
+    Decimal: (b'{"N":"', _texts(decimal_text), b'"}'),
+    bytes: (b'{"B":"', _base64, b'"}'),
+}
+"""How the values of a plain type are written: the bytes around each, and what makes its own."""

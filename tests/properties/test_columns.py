@@ -1,0 +1,162 @@
+"""Taken together, rows become what they become one by one: the same bytes, or the same error."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_dynamodb.columns import Block, NotUniformError
+from beam_dynamodb.requests import Delete, Put, RequestFactory
+from beam_dynamodb.table import KeyType, TableKey
+from beam_dynamodb.values import attribute_values, wire
+from beam_dynamodb.write_requests import Request
+from tests.properties.strategies import key_values, rows, scalars, texts, unstorable, values
+
+
+class Pair(NamedTuple):
+    id: Any
+    v: Any
+
+
+@dataclasses.dataclass
+class Held:
+    id: Any
+    v: Any
+
+
+COLUMN = st.one_of(
+    st.just(st.text(max_size=5)),
+    st.just(st.text(st.characters(codec=None), max_size=3)),  # half surrogate pairs too
+    st.just(st.integers(-(2**70), 2**70)),
+    st.just(st.integers(-(10**39), 10**39)),
+    st.just(st.booleans()),
+    st.just(st.none()),
+    st.just(st.floats()),
+    st.just(st.decimals()),
+    st.just(st.binary(max_size=4)),
+    st.just(st.datetimes()),
+    st.just(st.uuids()),
+    st.just(values(max_leaves=3)),
+    st.just(scalars()),
+    st.just(st.none() | st.text(max_size=3)),
+    st.just(st.sampled_from([{"S": "x"}, {"N": "1"}, {"N": "x"}])),
+    st.just(unstorable()),
+)
+"""What one attribute holds in all rows: for the most part values of one type."""
+
+
+@st.composite
+def uniform_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    names = draw(st.lists(texts(max_size=3), min_size=1, max_size=4, unique=True))
+    columns = {"id": key_values(), **{name: draw(COLUMN) for name in names}}
+    if draw(st.booleans()):
+        columns["id"] = draw(st.sampled_from([st.integers(), st.text(max_size=2), st.dates()]))
+    return draw(st.lists(st.fixed_dictionaries(columns), min_size=1, max_size=12))
+
+
+def told(outcome: Request | Exception | None) -> Any:
+    if isinstance(outcome, Exception):
+        return type(outcome), str(outcome), vars(outcome)
+    return outcome
+
+
+def one_by_one(factory: RequestFactory, elements: list[Any]) -> list[Any]:
+    outcomes = []
+    for place, element in enumerate(elements):
+        try:
+            outcomes.append(factory.request(element, place, (element, place)))
+        except Exception as error:
+            outcomes.append(error)
+    return list(map(told, outcomes))
+
+
+def together(factory: RequestFactory, elements: list[Any]) -> list[Any]:
+    places = list(range(len(elements)))
+    converted = factory.requests(elements, places, elements, places)
+    outcomes: list[Any] = [None] * len(elements)
+    for request in converted.requests:
+        outcomes[request.origin[1]] = request
+    for place, error in converted.refused:
+        outcomes[place] = error
+    assert outcomes.count(None) == converted.ignored
+    order = [request.origin[1] for request in converted.requests]
+    assert order == sorted(order), "requests keep the order of their elements"
+    return list(map(told, outcomes))
+
+
+FACTORIES = st.builds(
+    RequestFactory,
+    st.just("t"),
+    st.none() | st.builds(
+        TableKey, st.just(("id",)), st.sampled_from([None, *((kind,) for kind in "SNB")])
+    ),
+    partitioned_by=st.sampled_from([(), ("id",), ("id", "other")]),
+    order_by=st.sampled_from([None, None, "v", "id"]),
+    change_kind=st.sampled_from([None, None, "v", lambda row: "+I" if row["id"] else "-D"]),
+    ignore_nulls=st.booleans(),
+)  # fmt: skip
+
+
+@given(factory=FACTORIES, elements=uniform_rows())
+def test_rows_of_one_shape_become_together_what_they_become_one_by_one(
+    factory: RequestFactory, elements: list[dict[str, Any]]
+) -> None:
+    assert together(factory, elements) == one_by_one(factory, elements)
+
+
+MIXED = st.one_of(
+    rows(),
+    rows().map(Put),
+    st.builds(lambda key: Delete({"id": key}), st.integers(0, 3)),
+    st.fixed_dictionaries({"id": st.integers(), "v": st.sampled_from(["+I", "-U", "-D", "x"])}),
+    st.builds(Pair, st.integers(), st.text(max_size=3)),
+    st.builds(Held, st.integers(), st.text(max_size=3)),
+    st.sampled_from([None, 7, {}, {"": 1}, {1: 2}]),
+)
+
+
+@given(factory=FACTORIES, elements=st.lists(MIXED, min_size=1, max_size=40))
+def test_so_do_elements_of_all_kinds(factory: RequestFactory, elements: list[Any]) -> None:
+    assert together(factory, elements) == one_by_one(factory, elements)
+
+
+@given(elements=uniform_rows())
+def test_a_block_gives_the_bytes_of_its_rows(elements: list[dict[str, Any]]) -> None:
+    try:
+        expected = [wire(attribute_values(row)) for row in elements]
+    except Exception:
+        return
+    try:
+        assert Block(elements).wire(b"<", b">") == [b"<%b>" % each for each in expected]
+    except NotUniformError:
+        shapes = {tuple(row) for row in elements}
+        wrapped = any(isinstance(value, dict) for row in elements for value in row.values())
+        assert "" in elements[0] or wrapped or len(shapes) > 1
+
+
+@pytest.mark.parametrize("kind", [dict, Pair, Held])
+@pytest.mark.parametrize(
+    "value", ["text", 7, 1.5, True, None, b"\x00", Decimal("1.50"), dt.date(2026, 1, 1), [1, "x"]]
+)
+def test_plain_rows_are_taken_together(kind: Any, value: Any) -> None:
+    """Without this the tests above would pass if everything were taken one by one."""
+    elements = [kind(id=number, v=value) for number in range(9)]
+    factory = RequestFactory("t", TableKey(("id",), ("N",)), ("id",))
+    [(places, taken)] = factory._shapes(elements)
+    assert list(places) == list(range(9))
+    assert factory._together(taken, places, [places]) is not None
+
+
+@pytest.mark.parametrize("types", [None, ("N",)])
+def test_changes_are_taken_together_but_for_the_deletes(types: tuple[KeyType, ...] | None) -> None:
+    factory = RequestFactory("t", TableKey(("id",), types), ("id",), change_kind="op")
+    elements = [{"id": n, "op": "-D" if n % 5 == 0 else "+U"} for n in range(40)]
+    [(places, taken)] = factory._shapes(elements)
+    assert len(places) == 32
+    assert factory._together(taken, places, [places]) is not None
