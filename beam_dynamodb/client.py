@@ -68,8 +68,7 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of one batch.
 
     Attributes:
@@ -481,8 +480,7 @@ class DynamoDBChannel:
         return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Sent:
+class _Sent(NamedTuple):
     tag: object
     table: str
     bodies: Sequence[bytes]
@@ -515,8 +513,8 @@ def _fault(reply: Reply, explain: Callable[..., ServiceError]) -> ServiceError |
         error = explain(reply.error.code, str(reply.error))
         error.__cause__ = reply.error
         return error
-    checksum = reply.headers.get("x-amz-crc32")
-    if checksum is not None and checksum != str(zlib.crc32(reply.body)):
+    checksum = reply.header(b"x-amz-crc32")
+    if checksum is not None and checksum != b"%d" % zlib.crc32(reply.body):
         return explain("Crc32Mismatch", "the answer was damaged on its way", status=reply.status)
     if reply.status == 200:
         return None

@@ -12,11 +12,12 @@ import binascii
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import repeat
+from json.encoder import encode_basestring
 from typing import Any
 
 import orjson
 
-from beam_dynamodb.numbers import decimal_text, float_text
+from beam_dynamodb.numbers import decimal_text, float_text, int_text, is_short
 from beam_dynamodb.values import (
     ATTRIBUTE_NAME_MAX_BYTES,
     AttributeValue,
@@ -68,7 +69,7 @@ class Column:
             return self.kind is type(None)
         return any("NULL" in value for value in self.attribute_values())
 
-    def pieces(self) -> tuple[bytes, Iterable[bytes], bytes]:
+    def pieces(self) -> tuple[str, Iterable[str], str]:
         """Each value's JSON: what stands before all of them, what each adds, what stands behind.
 
         Raises:
@@ -78,11 +79,8 @@ class Column:
         plain = _PLAIN.get(self.kind) if self.kind is not None else None
         if plain is not None:
             before, encode, after = plain
-            try:
-                return before, list(encode(self.values)), after
-            except TypeError:  # an integer of more than 64 bits, which orjson does not know
-                pass
-        return b"", list(map(orjson.dumps, self.attribute_values())), b""
+            return before, encode(self.values), after
+        return "", [orjson.dumps(value).decode() for value in self.attribute_values()], ""
 
 
 class Block:
@@ -119,49 +117,61 @@ class Block:
         if "" in self.columns or any(issubclass(kind, dict) for kind in first.kinds):
             raise NotUniformError
 
-    def wire(self, before: bytes, after: bytes) -> list[bytes]:
+    def wire(self, before: str, after: str) -> list[bytes]:
         """Each row's item as JSON in UTF-8, between `before` and `after`.
 
         Raises:
             NotUniformError: An attribute name is too long.
             RowError: A value cannot be stored.
             TypeError: A text has no UTF-8.
+            UnicodeError: The same.
         """
-        parts: list[Iterable[bytes]] = []
-        fixed = before + b"{"
+        parts: list[Iterable[str]] = []
+        fixed = before + "{"
         for name, column in self.columns.items():
-            label = orjson.dumps(name)
-            if len(label) > ATTRIBUTE_NAME_MAX_BYTES:
+            label = _json(name)
+            if len(label.encode()) > ATTRIBUTE_NAME_MAX_BYTES:
                 raise NotUniformError
             opening, pieces, closing = column.pieces()
-            parts += (repeat(fixed + label + b":" + opening), pieces)
-            fixed = closing + b","
-        return list(map(b"".join, zip(*parts, repeat(fixed[:-1] + b"}" + after))))
+            parts += (repeat(f"{fixed}{label}:{opening}"), pieces)
+            fixed = closing + ","
+        texts = map("".join, zip(*parts, repeat(fixed[:-1] + "}" + after)))
+        return list(map(str.encode, texts))
 
 
-def _texts(text_of: Callable[[Any], str]) -> Callable[[Sequence[Any]], Iterable[bytes]]:
-    return lambda values: [text_of(value).encode() for value in values]
+_LONG = 256
+"""Characters from which on orjson is quicker. It takes a kilobyte of memory for each text first,
+and to hold many short ones made in it costs far more than to make them."""
 
 
-def _base64(values: Sequence[bytes]) -> Iterable[bytes]:
-    return [binascii.b2a_base64(value, newline=False) for value in values]
+def _json(text: str) -> str:
+    return encode_basestring(text) if len(text) < _LONG else orjson.dumps(text).decode()
 
 
-def _json(values: Sequence[Any]) -> Iterable[bytes]:
-    return map(orjson.dumps, values)
+def _strings(values: Sequence[str]) -> Iterable[str]:
+    short = max(map(len, values)) < _LONG
+    return map(encode_basestring, values) if short else map(_json, values)
 
 
-def _nothing(values: Sequence[Any]) -> Iterable[bytes]:
-    return repeat(b"", len(values))
+def _integers(values: Sequence[int]) -> Iterable[str]:
+    return map(str if is_short(values) else int_text, values)
 
 
-_PLAIN: dict[type, tuple[bytes, Callable[[Sequence[Any]], Iterable[bytes]], bytes]] = {
-    str: (b'{"S":', _json, b"}"),
-    int: (b'{"N":"', _json, b'"}'),
-    bool: (b'{"BOOL":', _json, b"}"),
-    type(None): (b'{"NULL":true', _nothing, b"}"),
-    float: (b'{"N":"', _texts(float_text), b'"}'),
-    Decimal: (b'{"N":"', _texts(decimal_text), b'"}'),
-    bytes: (b'{"B":"', _base64, b'"}'),
+def _each(text_of: Callable[[Any], str]) -> Callable[[Sequence[Any]], Iterable[str]]:
+    return lambda values: map(text_of, values)
+
+
+def _base64(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
+_PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], Iterable[str]], str]] = {
+    str: ('{"S":', _strings, "}"),
+    int: ('{"N":"', _integers, '"}'),
+    bool: ('{"BOOL":', _each(lambda value: "true" if value else "false"), "}"),
+    type(None): ('{"NULL":true', _each(lambda _: ""), "}"),
+    float: ('{"N":"', _each(float_text), '"}'),
+    Decimal: ('{"N":"', _each(decimal_text), '"}'),
+    bytes: ('{"B":"', _each(_base64), '"}'),
 }
-"""How the values of a plain type are written: the bytes around each, and what makes its own."""
+"""How the values of a plain type are written: the text around each, and what makes its own."""

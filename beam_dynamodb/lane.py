@@ -176,22 +176,18 @@ class Lane:
     def _append(self, requests: Requests) -> None:
         """Makes requests ready, in batches as full as may be."""
         self._ready_count += len(requests)
-        start = 0
-        if self._ready:
-            last = self._ready[-1]
-            start = self._room(last, requests.bodies)
-            self._fill(last, requests.part(0, start))
+        start = self._room(self._ready[-1], requests.bodies) if self._ready else 0
+        if start:
+            last, part = self._ready[-1], requests.part(0, start)
+            last += Batch(part)
+            self._note(part, last)
         while start < len(requests):
             bodies = requests.bodies[start : start + self._max_batch]
-            size = cut_size(bodies, self._max_batch)
-            self._ready.append(Batch(Requests()))
-            self._fill(self._ready[-1], requests.part(start, start + size))
-            start += size
-
-    def _fill(self, batch: Batch, requests: Requests) -> None:
-        if requests:
-            batch += Batch(requests)
-            self._note(requests, batch)
+            stop = start + cut_size(bodies, self._max_batch)
+            batch = Batch(requests.part(start, stop))
+            self._note(batch.requests, batch)
+            self._ready.append(batch)
+            start = stop
 
     def _room(self, batch: Batch, bodies: Sequence[bytes]) -> int:
         """How many of these bodies, from the first on, may join a batch."""

@@ -61,8 +61,8 @@ class Delete:
     key: Any
 
 
-_PUT_AROUND = b'{"PutRequest":{"Item":', b"}}"
-_PUT = b"%b".join(_PUT_AROUND)
+_PUT_AROUND = '{"PutRequest":{"Item":', "}}"
+_PUT = "%b".join(_PUT_AROUND).encode()
 _DELETE = b'{"DeleteRequest":{"Key":%b}}'
 
 _PUTS = frozenset(["+I", "+U", "INSERT", "UPDATE_AFTER"])

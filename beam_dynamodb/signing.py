@@ -1,7 +1,8 @@
 """AWS Signature Version 4 for the one shape of request this sink sends.
 
 Gives the same signature as botocore's signer at a fraction of its cost: the signing key of the
-day and all headers but date, body hash and signature are made once.
+day and all headers but date, body hash and signature are made once; the hashes of what stands
+before the body's hash are begun once a second.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from urllib.parse import quote
 
 __all__ = ["Identity", "Signer"]
@@ -96,8 +97,7 @@ class Signer:
             f"{name}: {value}\r\n" for name, value in fixed.items()
         )
         self._day = ""
-        self._scope = ""
-        self._day_key = hmac.new(b"", digestmod=hashlib.sha256)
+        self._since = self._until = datetime.max.replace(tzinfo=timezone.utc)
 
     def head(self, body: bytes, now: datetime) -> bytes:
         """The head of a request with this body, signed for this moment (UTC)."""
@@ -110,29 +110,36 @@ class Signer:
 
     def sign(self, body: bytes, now: datetime) -> tuple[str, str]:
         """The X-Amz-Date and the Authorization header of such a request."""
-        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        if not self._since <= now < self._until:
+            self._begin_second(now)
+        canonical = self._canonical.copy()
+        canonical.update(hashlib.sha256(body).hexdigest().encode())
+        signature = self._to_sign.copy()
+        signature.update(canonical.hexdigest().encode())
+        return self._stamp, self._authorization + signature.hexdigest()
+
+    def _begin_second(self, now: datetime) -> None:
+        """Prepares what does not change within a second: all but the hash of the body."""
+        self._since = now.replace(microsecond=0)
+        self._until = self._since + timedelta(seconds=1)
+        stamp = self._stamp = now.strftime("%Y%m%dT%H%M%SZ")
         if stamp[:8] != self._day:
             self._begin_day(stamp[:8])
-        canonical = f"{self._before_date}{stamp}{self._after_date}{_sha256(body)}"
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{self._scope}\n{_sha256(canonical.encode())}"
-        signature = self._day_key.copy()
-        signature.update(to_sign.encode())
-        return stamp, (
-            f"AWS4-HMAC-SHA256 Credential={self.identity.access_key}/{self._scope}, "
-            f"SignedHeaders={self._signed_names}, Signature={signature.hexdigest()}"
-        )
+        self._canonical = hashlib.sha256(f"{self._before_date}{stamp}{self._after_date}".encode())
+        self._to_sign = self._day_key.copy()
+        self._to_sign.update(f"AWS4-HMAC-SHA256\n{stamp}\n{self._scope}\n".encode())
 
     def _begin_day(self, day: str) -> None:
         self._day = day
         self._scope = f"{day}/{self._region}/dynamodb/aws4_request"
+        self._authorization = (
+            f"AWS4-HMAC-SHA256 Credential={self.identity.access_key}/{self._scope}, "
+            f"SignedHeaders={self._signed_names}, Signature="
+        )
         key = b"AWS4" + self.identity.secret_key.encode()
         for part in (day, self._region, "dynamodb", "aws4_request"):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         self._day_key = hmac.new(key, digestmod=hashlib.sha256)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 _HEADER_VALUE = re.compile(r"[ -~]*")

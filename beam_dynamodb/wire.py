@@ -14,9 +14,9 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import httptools
@@ -55,14 +55,13 @@ class WireError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came of one request.
 
     Attributes:
         tag: What `Wire.send` was given with the request.
         status: The HTTP status; 0 where there was no answer.
-        headers: The answer's headers, names in lower case.
+        fields: The answer's headers as received, name and value.
         body: The answer's body as received.
         error: Why there was no answer, else None.
         seconds: From `Wire.send` to the end of the answer.
@@ -72,11 +71,25 @@ class Reply:
 
     tag: object
     status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
+    fields: Sequence[tuple[bytes, bytes]] = ()
     body: bytes = b""
     error: WireError | None = None
     seconds: float = 0.0
     sending: float = 0.0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The answer's headers, names in lower case."""
+        return {
+            name.decode("latin-1").lower(): each.decode("latin-1") for name, each in self.fields
+        }
+
+    def header(self, name: bytes) -> bytes | None:
+        """One header's value; the name in lower case."""
+        for each, value in self.fields:
+            if each.lower() == name:
+                return value
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +370,7 @@ class _Connection:
         return Reply(
             self._tag,
             answer.status,
-            answer.headers,
+            answer.fields,
             b"".join(answer.pieces),
             None,
             self._clock() - self._started,
@@ -374,11 +387,10 @@ class _Connection:
         if not (self._connected and self.is_open()):
             yield from self._open()
         self._asked = True
-        yield from self._ask(request)
-
-    def _ask(self, request: bytes) -> Waits:
         try:
-            yield from self._send(request)
+            sent = self._send_at_once(request)
+            if sent < len(request):
+                yield from self._send(request[sent:])
             self._sending = self._clock() - self._started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
@@ -387,6 +399,7 @@ class _Connection:
             except OSError:
                 raise fault from None
         else:
+            yield _READ  # no answer is there yet
             yield from self._receive()
 
     def _open(self) -> Waits:
@@ -471,6 +484,13 @@ class _Connection:
             except ssl.SSLError as cause:
                 raise _no_tls(self._target, cause) from cause
 
+    def _send_at_once(self, data: bytes) -> int:
+        """How much could be sent without waiting; mostly all of it."""
+        try:
+            return self.sock.send(data)
+        except _WOULD_BLOCK:
+            return 0
+
     def _send(self, data: bytes) -> Waits:
         rest = memoryview(data)
         while rest:
@@ -484,7 +504,11 @@ class _Connection:
     def _receive(self) -> Waits:
         answer = self._answer
         while not answer.complete:
-            piece = yield from self._receive_some()
+            try:
+                piece = self.sock.recv(_RECEIVE_BYTES)
+            except _WOULD_BLOCK as wait:
+                yield _WRITE if isinstance(wait, ssl.SSLWantWriteError) else _READ
+                continue
             if piece:
                 answer.feed(piece)
             else:
@@ -510,11 +534,11 @@ class _Connection:
 class _Answer:
     """An HTTP answer on its way in; httptools calls the `on_…` methods."""
 
-    __slots__ = ("complete", "headers", "keep_alive", "parser", "pieces", "started", "status")
+    __slots__ = ("complete", "fields", "keep_alive", "parser", "pieces", "started", "status")
 
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
-        self.headers: dict[str, str] = {}
+        self.fields: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
         self.status = 0
         self.started = False
@@ -530,7 +554,7 @@ class _Answer:
 
     def end(self) -> None:
         """The server has closed the connection: the end of a body of untold length."""
-        if self.status == 0 or not self.headers.keys().isdisjoint(_TOLD_LENGTH):
+        if self.status == 0 or any(name.lower() in _TOLD_LENGTH for name, _ in self.fields):
             raise _cut_short()
         self.complete = True
 
@@ -539,7 +563,7 @@ class _Answer:
             raise ValueError("it goes on behind its end")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.status = self.parser.get_status_code()
@@ -549,7 +573,7 @@ class _Answer:
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # 100 Continue: the answer itself comes next
-            self.headers.clear()
+            self.fields.clear()
             self.status = 0
             return
         self.keep_alive = self.parser.should_keep_alive()
@@ -560,7 +584,7 @@ _IN_PROGRESS = frozenset([errno.EINPROGRESS, errno.EWOULDBLOCK])
 """A connection is being made (the second is Windows' word for it)."""
 
 
-_TOLD_LENGTH = ("content-length", "transfer-encoding")
+_TOLD_LENGTH = (b"content-length", b"transfer-encoding")
 
 
 def _cut_short() -> ConnectionResetError:

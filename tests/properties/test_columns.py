@@ -133,7 +133,7 @@ def test_a_block_gives_the_bytes_of_its_rows(elements: list[dict[str, Any]]) -> 
     except Exception:
         return
     try:
-        assert Block(elements).wire(b"<", b">") == [b"<%b>" % each for each in expected]
+        assert Block(elements).wire("<", ">") == [b"<%b>" % each for each in expected]
     except NotUniformError:
         shapes = {tuple(row) for row in elements}
         wrapped = any(isinstance(value, dict) for row in elements for value in row.values())
