@@ -1,0 +1,142 @@
+"""What the contenders need, made once in `.cache`: environments of Python, programs in Java."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["Missing", "java_command", "machine", "python_of", "versions"]
+
+ROOT = Path(__file__).parents[1]
+_JAVA = ROOT / "benchmarks" / "java"
+_CACHE = ROOT / ".cache" / "benchmarks"
+_PROGRAMS = {"beam": "BeamWrite", "flink": "FlinkWrite"}
+_OPENED = [f"--add-opens=java.base/java.{each}=ALL-UNNAMED" for each in ("lang", "util")]
+"""What Flink reads of the JDK by reflection."""
+
+
+class Missing(Exception):
+    """A contender cannot be had on this machine; the text says what is missing."""
+
+
+def python_of(package: str | None) -> Path:
+    """The interpreter that has a package; aiobotocore, for one, wants a botocore of its own.
+
+    Raises:
+        Missing: It cannot be installed.
+    """
+    if package is None:
+        return Path(sys.executable)
+    tag = f"{package}-{sys.version_info.major}.{sys.version_info.minor}"
+    return _cached(tag, lambda into: _install(package, into)) / "bin" / "python"
+
+
+def java_command(program: str) -> list[str]:
+    """How to run a program in Java; Maven fetches what it needs.
+
+    Raises:
+        Missing: There is no Java 17, or no Maven.
+    """
+    java = _java()
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise Missing("needs Maven (mvn), which is not on the PATH")
+    sources = sorted(_JAVA.glob("*.java")) + [_JAVA / f"{program}.pom.xml"]
+    digest = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()[:12]
+    place = _cached(f"{program}-{digest}", lambda into: _build(maven, program, into))
+    return [java, *_OPENED, "-cp", f"{place / 'classes'}:{place / 'lib'}/*", _PROGRAMS[program]]
+
+
+def versions(packages: Mapping[str, str | None], programs: set[str]) -> dict[str, str]:
+    """What is installed.
+
+    Args:
+        packages: The packages to look for, each with the environment in which it is.
+        programs: The programs in Java that were built.
+    """
+    found = {"Python": platform.python_version()}
+    for package, environment in packages.items():
+        found[package] = _version(package, environment)
+    if programs:
+        told = subprocess.run([_java(), "-version"], capture_output=True, text=True, check=True)
+        found["Java"] = re.findall(r'version "([^"]+)"', told.stderr)[0]
+    for program in sorted(programs):
+        pom = (_JAVA / f"{program}.pom.xml").read_text()
+        for name, number in re.findall(r"<(\w+)\.version>([^<]+)<", pom):
+            found[f"{program} in Java" if name == program else f"{program} {name}"] = number
+    return found
+
+
+def machine() -> dict[str, str]:
+    """What this machine is, without its name."""
+    with contextlib.suppress(OSError):
+        model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": model[1] if model else platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / (1 << 30):.0f} GB",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _java() -> str:
+    java = shutil.which("java")
+    told = java and subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    number = told and re.search(r'version "(\d+)', told.stderr)
+    if not (java and number and int(number[1]) >= 17):
+        raise Missing("needs Java 17 or later, which is not on the PATH")
+    return java
+
+
+def _version(package: str, environment: str | None) -> str:
+    if environment is None:
+        return version(package)
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    python = str(python_of(environment))
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
+def _cached(name: str, make: Callable[[Path], None]) -> Path:
+    place = _CACHE / name
+    if not place.exists():
+        print(f"making .cache/benchmarks/{name}, once …", file=sys.stderr)
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        try:
+            make(place)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+    return place
+
+
+def _install(package: str, into: Path) -> None:
+    venv.create(into, with_pip=True)  # cannot be moved later, so it is made where it stays
+    _run(str(into / "bin" / "python"), "-m", "pip", "install", "--quiet", package)
+
+
+def _build(maven: str, program: str, into: Path) -> None:
+    _run(
+        maven, "-q", "-B", "-f", str(_JAVA / f"{program}.pom.xml"), f"-Dtarget={into}",
+        "compile", "dependency:copy-dependencies", f"-DoutputDirectory={into / 'lib'}",
+    )  # fmt: skip
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr)[-2000:]
+        raise Missing(f"{Path(command[0]).name} failed: {said}")

@@ -1,0 +1,104 @@
+"""Beam pipelines in Python: this package's sink, and boto3's `batch_writer` in a DoFn.
+
+Both on the in-memory runner, with the same source and without what a user would not need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import boto3
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_dynamodb import WriteToDynamoDB
+from benchmarks.contender import Job, Run
+from benchmarks.rows import KEY, chunks, rows
+
+__all__ = ["boto3_in_dofn", "ours"]
+
+_Write = Callable[[beam.PCollection[Any]], Any]
+
+
+def ours(job: Job) -> Run:
+    """`WriteToDynamoDB` as its users write it."""
+
+    def write(read: beam.PCollection[Any]) -> None:
+        result = read | WriteToDynamoDB(
+            job.table,
+            aws_region=job.region,
+            aws_endpoint=job.endpoint,
+            partitioned_by=[KEY] if job.keys else [],
+            primary_key=[KEY],
+            sink_requests_max_inflight=job.in_flight,
+        )
+        if job.consumed:
+            _ = result.written | "Consume" >> beam.ParDo(_Consume())
+
+    return _pipeline(job, write)
+
+
+def boto3_in_dofn(job: Job) -> Run:
+    """What most Python pipelines do today."""
+    return _pipeline(job, lambda read: read | "Write" >> beam.ParDo(_BatchWriter(job)))
+
+
+def _pipeline(job: Job, write: _Write) -> Run:
+    def run(count: int) -> None:
+        flags = []
+        if job.workers:
+            flags = [f"--direct_num_workers={job.workers}", "--direct_running_mode=multi_processing"]
+        with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags)) as begin:
+            starts = begin | "Chunks" >> beam.Create(chunks(count), reshuffle=job.workers > 1)
+            write(starts | "Rows" >> beam.ParDo(_Rows(job.shape)))
+
+    return run
+
+
+class _Rows(beam.DoFn):
+    """The source: a chunk's rows, made while they are written."""
+
+    def __init__(self, shape: str) -> None:
+        self._shape = shape
+
+    def process(self, chunk: tuple[int, int]) -> Iterable[dict[str, Any]]:
+        return rows(self._shape, *chunk)
+
+
+class _Consume(beam.DoFn):
+    """Counts, as the least that a step behind the sink can do."""
+
+    def __init__(self) -> None:
+        self._rows = Metrics.counter("benchmarks", "consumed")
+        self._here = 0
+
+    def process(self, row: dict[str, Any]) -> None:
+        self._here += 1
+
+    def finish_bundle(self) -> None:
+        self._rows.inc(self._here)
+        self._here = 0
+
+
+class _BatchWriter(beam.DoFn):
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def setup(self) -> None:
+        self._table = boto3.resource(
+            "dynamodb", region_name=self._job.region, endpoint_url=self._job.endpoint
+        ).Table(self._job.table)
+
+    def start_bundle(self) -> None:
+        keys = [KEY] if self._job.keys else None
+        self._batch = self._table.batch_writer(overwrite_by_pkeys=keys).__enter__()
+
+    def process(self, row: dict[str, Any]) -> None:
+        self._batch.put_item(Item=row)
+
+    def finish_bundle(self) -> Iterator[None]:
+        self._batch.__exit__(None, None, None)
+        return iter(())

@@ -1,0 +1,285 @@
+"""A DynamoDB that answers at once, or late, and only counts: `python -m benchmarks.stub`.
+
+It runs in a process of its own, so that none of its CPU time is charged to who writes to it, and
+does so little per request that no client waits for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import re
+import selectors
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import KEY, TABLE
+
+__all__ = ["Counts", "Stub", "stub"]
+
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+_OPERATION = re.compile(rb"DynamoDB_20120810\.(\w+)")
+_KEY = re.compile(rb'"%b": ?\{"N": ?"(\d+)"' % KEY.encode())
+_PUT = b'"PutRequest"'
+_CAPACITY = b'"ReturnConsumedCapacity"'
+_RECEIVE_BYTES = 1 << 20
+_TABLE = {
+    "TableName": TABLE,
+    "TableStatus": "ACTIVE",
+    "KeySchema": [{"AttributeName": KEY, "KeyType": "HASH"}],
+    "AttributeDefinitions": [{"AttributeName": KEY, "AttributeType": "N"}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a stub has seen.
+
+    Attributes:
+        requests: Calls of BatchWriteItem and PutItem.
+        items: Items in them.
+        keys: How many distinct keys these had.
+        cpu_seconds: What the stub's own process has used.
+    """
+
+    requests: int
+    items: int
+    keys: int
+    cpu_seconds: float
+
+
+class _Table:
+    """Counts what is written, and answers."""
+
+    def __init__(self) -> None:
+        self._requests = 0
+        self._items = 0
+        self._seen = bytearray()
+        self._answers: dict[tuple[int, bool], bytes] = {}
+
+    def answer(self, operation: bytes, body: bytes | bytearray) -> bytes:
+        """Carries out one call; the whole HTTP answer."""
+        if operation == b"BatchWriteItem":
+            return self._wrote(body, body.count(_PUT))
+        if operation == b"PutItem":
+            return self._wrote(body, 1)
+        if operation == b"DescribeTable":
+            return _http(200, {"Table": _TABLE})
+        kind = "com.amazon.coral.service#UnknownOperationException"
+        return _http(400, {"__type": kind, "message": f"the stub has no {operation.decode()}"})
+
+    def counts(self) -> Counts:
+        return Counts(self._requests, self._items, self._seen.count(1), time.process_time())
+
+    def _wrote(self, body: bytes | bytearray, items: int) -> bytes:
+        self._requests += 1
+        self._items += items
+        self._mark(list(map(int, _KEY.findall(body))))
+        asked = (items, _CAPACITY in body)
+        if asked not in self._answers:
+            self._answers[asked] = _http(200, _written(*asked))
+        return self._answers[asked]
+
+    def _mark(self, keys: list[int]) -> None:
+        seen = self._seen
+        for key in keys:
+            try:
+                seen[key] = 1
+            except IndexError:
+                seen.extend(bytes(key + 1 + len(seen)))
+                seen[key] = 1
+
+
+def _written(items: int, with_capacity: bool) -> dict[str, Any]:
+    answer: dict[str, Any] = {"UnprocessedItems": {}}
+    if with_capacity:
+        answer["ConsumedCapacity"] = [{"TableName": TABLE, "CapacityUnits": float(items)}]
+    return answer
+
+
+def _http(status: int, content: dict[str, Any]) -> bytes:
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return (
+        b"HTTP/1.1 %d %b\r\nServer: stub\r\nContent-Type: application/x-amz-json-1.0\r\n"
+        b"Content-Length: %d\r\nConnection: keep-alive\r\nx-amzn-RequestId: STUB\r\n"
+        b"x-amz-crc32: %d\r\n\r\n%b"
+    ) % (status, b"OK" if status == 200 else b"Bad Request", len(body), zlib.crc32(body), body)
+
+
+class _Connection:
+    """One client: what has come of its request so far."""
+
+    __slots__ = ("data", "needed", "secure", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.secure = isinstance(sock, ssl.SSLSocket)
+        self.data = bytearray()
+        self.needed = 0
+
+    def receive(self) -> bool:
+        """Takes in what is there; whether the client is still there."""
+        try:
+            chunk = self.sock.recv(_RECEIVE_BYTES)
+            self.data += chunk
+            while self.secure and self.sock.pending():  # type: ignore[attr-defined]
+                self.data += self.sock.recv(_RECEIVE_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        return bool(chunk)
+
+    def requests(self) -> Iterator[tuple[bytes, bytearray]]:
+        """Operation and body of each request that is complete."""
+        while len(self.data) >= self.needed:
+            end = self.data.find(_HEAD_END)
+            if end < 0:
+                return
+            length = _LENGTH.search(self.data, 0, end + 2)
+            start = end + len(_HEAD_END)
+            self.needed = start + (int(length[1]) if length else 0)
+            if len(self.data) < self.needed:
+                return
+            found = _OPERATION.search(self.data, 0, end)
+            operation = bytes(found[1]) if found else b"nothing"
+            body = self.data[start : self.needed]
+            del self.data[: self.needed]
+            self.needed = 0
+            yield operation, body
+
+
+class _Server:
+    """One thread, one selector. Ends when its standard input does."""
+
+    def __init__(self, late_seconds: float, certificate: str | None) -> None:
+        self.table = _Table()
+        self._late = late_seconds
+        self._due: deque[tuple[float, _Connection, bytes]] = deque()
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._listener.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(sys.stdin, selectors.EVENT_READ)
+
+    @property
+    def url(self) -> str:
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://localhost:{self._listener.getsockname()[1]}"
+
+    def serve(self) -> None:
+        while True:
+            timeout = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+            for key, _ in self._selector.select(timeout):
+                if key.data is not None:
+                    self._read(key.data)
+                elif key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    return
+            self._answer_due()
+
+    def _accept(self) -> None:
+        sock, _ = self._listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._selector.register(sock, selectors.EVENT_READ, _Connection(sock))
+
+    def _read(self, connection: _Connection) -> None:
+        if not connection.receive():
+            self._selector.unregister(connection.sock)
+            connection.sock.close()
+            return
+        for operation, body in connection.requests():
+            answer = self.table.answer(operation, body)
+            if self._late:
+                self._due.append((time.monotonic() + self._late, connection, answer))
+            else:
+                connection.sock.sendall(answer)
+
+    def _answer_due(self) -> None:
+        while self._due and self._due[0][0] <= time.monotonic():
+            _, connection, answer = self._due.popleft()
+            with contextlib.suppress(OSError):  # it may have gone
+                connection.sock.sendall(answer)
+
+
+class Stub:
+    """A running stub, seen from the process that started it.
+
+    Attributes:
+        url: Where it is.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        self.url = process.stdout.readline().strip()
+        if not self.url:
+            raise RuntimeError("the stub endpoint did not start")
+
+    def counts(self) -> Counts:
+        """Ends it; what it has seen."""
+        told, _ = self._process.communicate(timeout=30)
+        return Counts(**json.loads(told))
+
+
+@contextlib.contextmanager
+def stub(*, late_ms: float = 0, certificate: Path | None = None) -> Iterator[Stub]:
+    """Runs a stub.
+
+    Args:
+        late_ms: How long each answer waits, in ms.
+        certificate: A file with key and certificate; TLS is spoken if it is given.
+    """
+    command = [sys.executable, "-m", "benchmarks.stub", f"--late-ms={late_ms}"]
+    if certificate is not None:
+        command.append(f"--certificate={certificate}")
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
+    )
+    try:
+        yield Stub(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+_ROOT = Path(__file__).parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints its URL, serves until standard input ends, prints what it has seen."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stub", description=__doc__)
+    parser.add_argument("--late-ms", type=float, default=0, help="how long each answer waits")
+    parser.add_argument("--certificate", help="a PEM file with key and certificate: speak TLS")
+    options = parser.parse_args(argv)
+    server = _Server(options.late_ms / 1000, options.certificate)
+    print(server.url, flush=True)
+    gc.freeze()
+    gc.disable()  # nothing here makes cycles
+    server.serve()
+    counts = server.table.counts()
+    print(json.dumps({name: getattr(counts, name) for name in Counts.__slots__}))
+
+
+if __name__ == "__main__":
+    main()
