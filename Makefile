@@ -7,9 +7,10 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check lint format types contracts docs build clean
+.PHONY: help install demo test soak bench check lint format types contracts docs build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,16 @@ soak: ROWS = 1000000
 soak: SEED = 1
 soak: $(INSTALLED) ## Write a million changes against an endpoint that keeps failing (ROWS=… SEED=…)
 	@$(BIN)/python -m benchmarks.soak --rows=$(ROWS) --seed=$(SEED)
+
+# What only the benchmarks need besides; contenders get environments of their own in .cache.
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+bench: ROWS = 300000
+bench: $(BENCH_INSTALLED) ## Measure against other ways to write (ROWS=… REPEAT=… ONLY=… ENDPOINT=… TABLE=…)
+	@$(BIN)/python -m benchmarks --rows=$(ROWS) $(foreach option,REPEAT ONLY ENDPOINT TABLE REGION OUTPUT,\
+	  $(if $($(option)),--$(shell echo $(option) | tr A-Z a-z)='$($(option))'))
 
 check: lint types contracts test ## Everything CI asks for: style, types, import contracts, tests
 

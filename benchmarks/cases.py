@@ -14,6 +14,7 @@ __all__ = ["CASES", "ROWS", "Case", "named"]
 ROWS = 300_000
 """How many rows a full run writes; a case may have a share of them."""
 
+_HALF = Fraction(1, 2)
 _THIRD = Fraction(1, 3)
 _TEN_THIRDS = Fraction(10, 3)
 
@@ -76,7 +77,7 @@ def _shape(name: str, shape: str, share: Fraction) -> list[Case]:
     title = "rows of 50 attributes" if name == "wide" else title
     return [
         _ours(f"ours-{name}", title, settings=settings, share=share, versus=f"ours-{name}"),
-        _boto3(f"beam-boto3-{name}", f", {title}", settings=settings, share=share / 2,
+        _boto3(f"beam-boto3-{name}", f", {title}", settings=settings, share=share,
                versus=f"ours-{name}"),
     ]  # fmt: skip
 
@@ -124,13 +125,13 @@ _PEERS = [
 ]  # fmt: skip
 
 _SHAPES = [
-    _ours("ours-tls", "dedup keys, TLS", tls=True, versus="ours-tls"),
-    _boto3("beam-boto3-tls", ", TLS", share=_THIRD, tls=True, versus="ours-tls"),
+    _ours("ours-tls", "dedup keys, TLS", share=_HALF, tls=True, versus="ours-tls"),
+    _boto3("beam-boto3-tls", ", TLS", share=_HALF, tls=True, versus="ours-tls"),
     *_shape("1kb", "1 KB", Fraction(1, 5)),
     *_shape("10kb", "10 KB", Fraction(1, 30)),
     *_shape("100kb", "100 KB", Fraction(1, 150)),
-    *_shape("wide", "50 attributes", Fraction(1, 10)),
-    *_shape("nested", "nested", Fraction(1, 10)),
+    *_shape("wide", "50 attributes", Fraction(1, 15)),
+    *_shape("nested", "nested", Fraction(1, 15)),
 ]
 
 CASES: tuple[Case, ...] = (*_OURS, *_PEERS, *_SHAPES)

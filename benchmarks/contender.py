@@ -38,6 +38,7 @@ class Job:
         in_flight: How many requests may be on their way.
         consumed: Whether the pipeline goes on with what was written.
         workers: How many worker processes, or 0 to work in this process.
+        slots: How many of Flink's slots.
         warm_up: Whether to write some rows first, so that all has been imported and made that is
             made once per process.
         profile: Where to leave cProfile's statistics, if they are wanted.
@@ -53,6 +54,7 @@ class Job:
     in_flight: int = 50
     consumed: bool = False
     workers: int = 0
+    slots: int = 1
     warm_up: bool = True
     profile: str | None = None
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import venv
 from collections.abc import Callable, Mapping
 from importlib.metadata import version

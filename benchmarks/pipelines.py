@@ -50,7 +50,10 @@ def _pipeline(job: Job, write: _Write) -> Run:
     def run(count: int) -> None:
         flags = []
         if job.workers:
-            flags = [f"--direct_num_workers={job.workers}", "--direct_running_mode=multi_processing"]
+            flags = [
+                f"--direct_num_workers={job.workers}",
+                "--direct_running_mode=multi_processing",
+            ]
         with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags)) as begin:
             starts = begin | "Chunks" >> beam.Create(chunks(count), reshuffle=job.workers > 1)
             write(starts | "Rows" >> beam.ParDo(_Rows(job.shape)))

@@ -1,0 +1,153 @@
+"""Runs the cases, each in a process of its own, one after the other, round by round."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case
+from benchmarks.contender import Job
+from benchmarks.environments import ROOT, java_command, python_of
+from benchmarks.results import COLD, Measurement
+from benchmarks.rows import TABLE
+from benchmarks.stub import Counts, stub
+
+__all__ = ["Failed", "Target", "measure", "profiled"]
+
+_HIDDEN = ("AWS_", "PYTHONPATH")
+_DUMMIES = {
+    "AWS_ACCESS_KEY_ID": "benchmark",
+    "AWS_SECRET_ACCESS_KEY": "benchmark",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "localhost",
+    "no_proxy": "localhost",
+}
+
+
+class Failed(Exception):
+    """A contender ended with an error; the text holds its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A real table to write to, instead of stubs.
+
+    Attributes:
+        endpoint: The URL of DynamoDB, or None for the region's own.
+        region: The AWS region.
+        table: The name of a table whose key is the number `user_id`.
+    """
+
+    endpoint: str | None
+    region: str = "us-east-2"
+    table: str = TABLE
+
+
+def measure(case: Case, rows: int, target: Target | None) -> list[Measurement]:
+    """Runs a case once; a JVM gives two measurements, cold and warm.
+
+    Args:
+        case: What to run.
+        rows: How many rows a case with a share of one writes.
+        target: The table to write to, or None for a stub.
+
+    Raises:
+        Failed: It ended with an error.
+        Missing: It cannot be had on this machine.
+    """
+    with _writing_to(case, target) as (there, environ, counted):
+        job = _job(case, rows, there)
+        used = [json.loads(line) for line in _run(_command(case, job), environ).splitlines()]
+        seen = counted()
+    names = [case.name] if len(used) == 1 else [case.name + COLD, case.name]
+    facts = _facts(job, len(used), sum(each["seconds"] for each in used), seen)
+    return [
+        Measurement(name, job.rows, **run, **facts)
+        for name, run in zip(names, (used[0], used[-1]), strict=False)
+    ]
+
+
+def profiled(case: Case, rows: int, into: Path) -> None:
+    """Runs a case under cProfile and leaves its statistics in a file."""
+    with _writing_to(case, None) as (there, environ, _):
+        job = _job(case, rows, there, profile=str(into))
+        _run(_command(case, job), environ)
+
+
+@contextlib.contextmanager
+def _writing_to(
+    case: Case, target: Target | None
+) -> Iterator[tuple[Target, Mapping[str, str], Callable[[], Counts | None]]]:
+    """Where to write, with which environment variables, and what will tell what came there."""
+    if target is not None:
+        yield target, os.environ, lambda: None
+        return
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
+    with contextlib.ExitStack() as stack:
+        certificate = None
+        if case.tls:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            certificate = _certify(folder)
+            kept["AWS_CA_BUNDLE"] = str(folder / "ca.pem")
+        there = stack.enter_context(stub(late_ms=case.late_ms, certificate=certificate))
+        yield Target(there.url), {**kept, **_DUMMIES}, there.counts
+
+
+def _certify(folder: Path) -> Path:
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate = folder / "stub.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    return certificate
+
+
+def _job(case: Case, rows: int, there: Target, **more: Any) -> Job:
+    return Job(
+        case.contender,
+        case.rows_of(rows),
+        there.endpoint,
+        there.region,
+        there.table,
+        **{**case.settings, **more},
+    )
+
+
+def _command(case: Case, job: Job) -> list[str]:
+    if not case.is_java:
+        python = str(python_of(case.environment))
+        return [python, "-m", "benchmarks.contender", json.dumps(asdict(job))]
+    _, _, program = case.contender.partition(".")
+    keys = str(job.keys).lower()
+    given = [job.rows, case.runs, job.endpoint or "", job.region, job.table, keys, job.slots]
+    return [*java_command(program), *map(str, given)]
+
+
+def _run(command: list[str], environ: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Failed(done.stderr[-3000:])
+    return done.stdout
+
+
+def _facts(job: Job, runs: int, seconds: float, seen: Counts | None) -> dict[str, Any]:
+    if seen is None:
+        return {}
+    warm_up = job.warm_up_rows if runs == 1 else 0
+    return {
+        "requests": seen.requests,
+        "items": seen.items,
+        "expected_items": job.rows * runs + warm_up,
+        "keys": seen.keys,
+        "stub_busy": seen.cpu_seconds / seconds,
+    }
