@@ -7,7 +7,6 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCH_INSTALLED := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak bench check lint format types contracts docs build clean
@@ -37,13 +36,8 @@ soak: SEED = 1
 soak: $(INSTALLED) ## Write a million changes against an endpoint that keeps failing (ROWS=… SEED=…)
 	@$(BIN)/python -m benchmarks.soak --rows=$(ROWS) --seed=$(SEED)
 
-# What only the benchmarks need besides; contenders get environments of their own in .cache.
-$(BENCH_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	@touch $@
-
 bench: ROWS = 300000
-bench: $(BENCH_INSTALLED) ## Measure against other ways to write (ROWS=… REPEAT=… ONLY=… ENDPOINT=… TABLE=…)
+bench: $(INSTALLED) ## Measure against other ways to write (ROWS=… REPEAT=… ONLY=… ENDPOINT=… TABLE=…)
 	@$(BIN)/python -m benchmarks --rows=$(ROWS) $(foreach option,REPEAT ONLY ENDPOINT TABLE REGION OUTPUT,\
 	  $(if $($(option)),--$(shell echo $(option) | tr A-Z a-z)='$($(option))'))
 

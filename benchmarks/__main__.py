@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import plot, report
@@ -24,7 +23,7 @@ _PROFILE_LINES = 45
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures and reports; 1 if a contender did not write all its rows."""
+    """Measures and reports; 1 if a contender failed or did not write all its rows."""
     options = _options(argv)
     if options.list:
         print("\n".join(f"{case.name:20} {case.title}" for case in CASES))
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = options.output or _folder_of_full_run(results, options, target)
     if folder is not None:
         _write(results, folder)
-    return 0 if all(each.complete for each in results.measurements) else 1
+    return 0 if results.complete else 1
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,6 +57,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--table", help="a table there whose key is the number user_id")
     add("--region", default="us-east-2", help="its AWS region")
     options = parser.parse_args(argv)
+    if options.profile and any(case.is_java or case.environment for case in options.profile):
+        parser.error("--profile takes cases of this package and of boto3")
     if options.endpoint and not options.table:
         parser.error("--endpoint needs --table, the name of a table whose key is `user_id` (N)")
     return options
@@ -96,9 +97,11 @@ def _measure_all(results: Results, cases: list[Case], rounds: int, target: Targe
     for number in range(1, rounds + 1):
         for case in cases:
             try:
-                measured = measure(case, results.rows, target)
+                measured = measure(case, results.rows, target, number)
             except Failed as failed:
-                raise SystemExit(f"{case.name} failed:\n{failed}") from None
+                results.failed.append(case.name)
+                print(f"{case.name} failed:\n{failed}", file=sys.stderr)
+                continue
             results.measurements += measured
             for each in measured:
                 print(
@@ -111,20 +114,15 @@ def _measure_all(results: Results, cases: list[Case], rounds: int, target: Targe
 def _folder_of_full_run(
     results: Results, options: argparse.Namespace, target: Target | None
 ) -> Path | None:
-    full = len(options.only) == len(CASES) and results.rows == ROWS
-    if full and target is None and not results.left_out:
-        return _HERE
-    return None
+    full = len(options.only) == len(CASES) and results.rows == ROWS and target is None
+    return _HERE if full and results.complete and not results.left_out else None
 
 
 def _write(results: Results, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "RESULTS.md").write_text(report.markdown(results))
     (folder / "results.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
-    if find_spec("matplotlib") is None:
-        print("No results.svg: matplotlib is missing; pip install '.[bench]'", file=sys.stderr)
-    else:
-        plot.draw(results, folder / "results.svg")
+    plot.draw(results, folder / "results.svg")
 
 
 def _profile(cases: list[Case], rows: int) -> int:

@@ -51,8 +51,14 @@ def java_command(program: str) -> list[str]:
     maven = shutil.which("mvn")
     if maven is None:
         raise Missing("needs Maven (mvn), which is not on the PATH")
-    sources = sorted(_JAVA.glob("*.java")) + [_JAVA / f"{program}.pom.xml"]
-    digest = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()[:12]
+    names = (
+        f"{program}.pom.xml",
+        f"{_PROGRAMS[program]}.java",
+        "UserBehavior.java",
+        "Measured.java",
+    )
+    sources = b"".join((_JAVA / name).read_bytes() for name in names)
+    digest = hashlib.sha256(sources).hexdigest()[:12]
     place = _cached(f"{program}-{digest}", lambda into: _build(maven, program, into))
     return [java, *_OPENED, "-cp", f"{place / 'classes'}:{place / 'lib'}/*", _PROGRAMS[program]]
 
@@ -87,6 +93,7 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{memory / (1 << 30):.0f} GB",
         "system": f"{platform.system()} {platform.machine()}",
+        "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
 

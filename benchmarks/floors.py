@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.results import Measurement, Results, Spread, spread
+from benchmarks.results import Results, Spread, ratios, spread
 
 __all__ = ["FLOORS", "Floor", "Reached"]
 
@@ -40,14 +40,8 @@ class Floor:
         if not rivals:
             return None
         rival = min(rivals, key=lambda runs: spread(r.cpu_per_million for r in runs).median)
-        ratios = [
-            self._value(one) / self._value(other)
-            for one, other in zip(rival, results.of(self.by), strict=False)
-        ]
-        return Reached(self, spread(ratios)) if ratios else None
-
-    def _value(self, run: Measurement) -> float:
-        return float(getattr(run, self.measure))
+        found = ratios(rival, results.of(self.by), self.measure)
+        return Reached(self, spread(found)) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.cases import CASES, Case
+from benchmarks.cases import CASES, ROWS, Case
 from benchmarks.floors import FLOORS, Reached
-from benchmarks.results import COLD, Measurement, Results, Spread, spread
+from benchmarks.results import COLD, Measurement, Results, Spread, ratios, spread
 
 __all__ = ["markdown", "reached", "summary"]
 
@@ -20,9 +20,7 @@ a short text, about 110 bytes on the wire; each `user_id` is another, so that al
 written though all contenders that can are told to keep the latest of each key. A generator within
 the pipeline makes them, and what that costs is counted for each contender.
 
-**Where to.** A stub of DynamoDB on the loopback interface, in a process of its own, whose CPU time
-is nobody's. It answers at once and counts: a contender that writes less than it was given is
-marked. It was never busy for more than {busy:.0%} of a case's time.
+**Where to.** {where}
 
 **What is counted.** User and system time of the contender's process and of the workers that it
 started, from the start of the pipeline to its end. A Python process has imported its libraries
@@ -31,6 +29,13 @@ and has written a thousand rows before; a JVM has written all rows twice before 
 them is counted. Memory is the greatest size of the process from its start to its end.
 """
 
+_STUB = """\
+A stub of DynamoDB on the loopback interface, in a process of its own, whose CPU time is nobody's.
+It answers at once and counts: a contender that writes less than it was given is marked. It was
+never busy for more than {busy:.0%} of a case's time."""
+
+_REAL = "A table of a DynamoDB endpoint, which counts nothing."
+
 
 def summary(results: Results) -> str:
     """The table of all cases, then the floors, as plain text."""
@@ -38,24 +43,27 @@ def summary(results: Results) -> str:
     floors = reached(results)
     if floors:
         parts.append(_table(*_floors_table(floors)))
+    if floors and results.rows != ROWS:
+        parts.append(f"These figures are asked for with {ROWS:,} rows, not {results.rows:,}.")
     return "\n\n".join([*parts, *results.left_out])
 
 
 def markdown(results: Results) -> str:
     """RESULTS.md."""
     rounds = max(len(results.of(each.case)) for each in results.measurements)
-    busy = max((each.stub_busy or 0.0) for each in results.measurements)
+    busy = [each.stub_busy for each in results.measurements if each.stub_busy is not None]
+    where = _STUB.format(busy=max(busy)) if busy else _REAL
     facts = {"date": results.date, **results.machine, **results.versions}
     parts = [
         "# What writing costs",
-        _HOW.format(rounds=rounds, busy=busy).rstrip(),
+        _HOW.format(rounds=rounds, where=where).rstrip(),
         "![CPU seconds and items a second of each contender](results.svg)",
         "## Figures that must be reached",
         _table(*_floors_table(reached(results))),
         "## All cases",
         _table(*_cases_table(results)),
         "## Measured on",
-        _table(("", ""), [(name, value) for name, value in facts.items()]),
+        _table(("What", "Which"), list(facts.items())),
         *results.left_out,
     ]
     return "\n\n".join(parts) + "\n"
@@ -94,9 +102,7 @@ def _runs_of(case: Case) -> list[tuple[str, str]]:
 def _case_line(
     title: str, case: Case, runs: list[Measurement], ours: list[Measurement]
 ) -> tuple[str, ...]:
-    ratios = [
-        one.cpu_per_million / other.cpu_per_million for one, other in zip(runs, ours, strict=False)
-    ]
+    against_ours = ratios(runs, ours, "cpu_per_million")
     cost = spread(each.cpu_per_million for each in runs)
     peak = spread(each.peak_bytes / 1e6 for each in runs)
     workers = spread(each.worker_peak_bytes / 1e6 for each in runs).median
@@ -105,7 +111,7 @@ def _case_line(
         f"{runs[0].rows:,}",
         f"{spread(each.per_second for each in runs).median:,.0f}",
         _spread(cost, ".1f"),
-        f"{spread(ratios).median:.1f} ×" if ratios and runs is not ours else "",
+        f"{spread(against_ours).median:.1f}" if against_ours else "",
         f"{peak.median:,.0f}" + (f" + {workers:,.0f}" if workers else ""),
         _items_a_request(runs),
         runs[0].case,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-__all__ = ["COLD", "Measurement", "Results", "Spread", "spread"]
+__all__ = ["COLD", "Measurement", "Results", "Spread", "ratios", "spread"]
 
 COLD = "-cold"
 """What stands behind a case's name for the first run in a JVM."""
@@ -19,6 +19,7 @@ class Measurement:
 
     Attributes:
         case: The name of the case, with `-cold` for the first run in a JVM.
+        round: The number of the round in which it ran.
         rows: How many rows it was to write.
         seconds: How long it took.
         cpu_seconds: The CPU time of its process and of its worker processes.
@@ -32,6 +33,7 @@ class Measurement:
     """
 
     case: str
+    round: int
     rows: int
     seconds: float
     cpu_seconds: float
@@ -68,6 +70,12 @@ class Spread:
     greatest: float
 
 
+def ratios(ones: Iterable[Measurement], others: Iterable[Measurement], measure: str) -> list[float]:
+    """A property of one case's runs, divided by that of another's run in the same round."""
+    by = {each.round: getattr(each, measure) for each in others}
+    return [getattr(one, measure) / by[one.round] for one in ones if one.round in by]
+
+
 def spread(values: Iterable[float]) -> Spread:
     """Of at least one value."""
     ordered = sorted(values)
@@ -84,6 +92,7 @@ class Results:
         machine: What the machine is.
         versions: What was installed.
         left_out: Why cases were left out, a sentence each.
+        failed: The names of the cases that ended with an error.
         measurements: The runs, in order.
     """
 
@@ -92,7 +101,13 @@ class Results:
     machine: Mapping[str, str]
     versions: Mapping[str, str]
     left_out: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every contender wrote every row once."""
+        return not self.failed and all(each.complete for each in self.measurements)
 
     def of(self, case: str) -> list[Measurement]:
         """The runs of a case, one for each round."""

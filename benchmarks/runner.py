@@ -21,6 +21,7 @@ from benchmarks.stub import Counts, stub
 
 __all__ = ["Failed", "Target", "measure", "profiled"]
 
+_TIMEOUT_SECONDS = 1_800
 _HIDDEN = ("AWS_", "PYTHONPATH")
 _DUMMIES = {
     "AWS_ACCESS_KEY_ID": "benchmark",
@@ -50,13 +51,14 @@ class Target:
     table: str = TABLE
 
 
-def measure(case: Case, rows: int, target: Target | None) -> list[Measurement]:
+def measure(case: Case, rows: int, target: Target | None, number: int = 1) -> list[Measurement]:
     """Runs a case once; a JVM gives two measurements, cold and warm.
 
     Args:
         case: What to run.
         rows: How many rows a case with a share of one writes.
         target: The table to write to, or None for a stub.
+        number: The number of the round.
 
     Raises:
         Failed: It ended with an error.
@@ -69,7 +71,7 @@ def measure(case: Case, rows: int, target: Target | None) -> list[Measurement]:
     names = [case.name] if len(used) == 1 else [case.name + COLD, case.name]
     facts = _facts(job, len(used), sum(each["seconds"] for each in used), seen)
     return [
-        Measurement(name, job.rows, **run, **facts)
+        Measurement(name, number, job.rows, **run, **facts)
         for name, run in zip(names, (used[0], used[-1]), strict=False)
     ]
 
@@ -132,9 +134,19 @@ def _command(case: Case, job: Job) -> list[str]:
 
 
 def _run(command: list[str], environ: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env=environ,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Failed(f"it had not ended after {_TIMEOUT_SECONDS:,} s") from late
     if done.returncode != 0:
         raise Failed(done.stderr[-3000:])
     return done.stdout
