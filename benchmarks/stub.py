@@ -34,7 +34,9 @@ _OPERATION = re.compile(rb"DynamoDB_20120810\.(\w+)")
 _KEY = re.compile(rb'"%b": ?\{"N": ?"(\d+)"' % KEY.encode())
 _PUT = b'"PutRequest":'
 _CAPACITY = b'"ReturnConsumedCapacity"'
-_RECEIVE_BYTES = 1 << 20
+_received = memoryview(bytearray(1 << 20))
+"""Where every socket is read into: a buffer of this size made anew would cost more than reading."""
+
 _TABLE = {
     "TableName": TABLE,
     "TableStatus": "ACTIVE",
@@ -66,7 +68,7 @@ class _Table:
     def __init__(self) -> None:
         self._requests = 0
         self._items = 0
-        self._seen = bytearray()
+        self._keys: set[bytes] = set()
         self._answers: dict[tuple[int, bool], bytes] = {}
 
     def answer(self, operation: bytes, body: bytes | bytearray) -> bytes:
@@ -81,25 +83,16 @@ class _Table:
         return _http(400, {"__type": kind, "message": f"the stub has no {operation.decode()}"})
 
     def counts(self) -> Counts:
-        return Counts(self._requests, self._items, self._seen.count(1), time.process_time())
+        return Counts(self._requests, self._items, len(self._keys), time.process_time())
 
     def _wrote(self, body: bytes | bytearray, items: int) -> bytes:
         self._requests += 1
         self._items += items
-        self._mark(list(map(int, _KEY.findall(body))))
+        self._keys.update(_KEY.findall(body))
         asked = (items, _CAPACITY in body)
         if asked not in self._answers:
             self._answers[asked] = _http(200, _written(*asked))
         return self._answers[asked]
-
-    def _mark(self, keys: list[int]) -> None:
-        seen = self._seen
-        for key in keys:
-            try:
-                seen[key] = 1
-            except IndexError:
-                seen.extend(bytes(key + 1 + len(seen)))
-                seen[key] = 1
 
 
 def _written(items: int, with_capacity: bool) -> dict[str, Any]:
@@ -132,15 +125,15 @@ class _Connection:
     def receive(self) -> bool:
         """Takes in what is there; whether the client is still there."""
         try:
-            chunk = self.sock.recv(_RECEIVE_BYTES)
-            self.data += chunk
+            size = self.sock.recv_into(_received)
+            self.data += _received[:size]
             while self.secure and self.sock.pending():  # type: ignore[attr-defined]
-                self.data += self.sock.recv(_RECEIVE_BYTES)
+                self.data += _received[: self.sock.recv_into(_received)]
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             return False
-        return bool(chunk)
+        return size > 0
 
     def requests(self) -> Iterator[tuple[bytes, bytearray]]:
         """Operation and body of each request that is complete."""
