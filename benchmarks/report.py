@@ -12,15 +12,15 @@ __all__ = ["markdown", "reached", "summary"]
 
 _HOW = """\
 `make bench` writes this page. It runs every contender in a process of its own, one after the
-other, {rounds} rounds in turn; each figure is the median of the rounds, with the least and the
+other, in {rounds} rounds; each figure is the median of the rounds, with the least and the
 greatest in parentheses, and each ratio is that of two cases of one round.
 
 **What is written.** Rows of `user_behavior` as in the connector's documentation, three numbers and
-a short text, about 110 bytes on the wire; each `user_id` is another, so that all of them are
+a short text, about 130 bytes on the wire; each `user_id` is another, so that all of them are
 written though all contenders that can are told to keep the latest of each key. A generator within
 the pipeline makes them, and what that costs is counted for each contender.
 
-**Where to.** {where}
+{where}
 
 **What is counted.** User and system time of the contender's process and of the workers that it
 started, from the start of the pipeline to its end. A Python process has imported its libraries
@@ -30,11 +30,11 @@ them is counted. Memory is the greatest size of the process from its start to it
 """
 
 _STUB = """\
-A stub of DynamoDB on the loopback interface, in a process of its own, whose CPU time is nobody's.
-It answers at once and counts: a contender that writes less than it was given is marked. It was
-never busy for more than {busy:.0%} of a case's time."""
+**Where to.** A stub of DynamoDB on the loopback interface, in a process of its own, whose CPU time
+is nobody's. It answers at once, or as late as a case says, and counts: a contender that writes less
+than it was given is marked. It was never busy for more than {busy:.0%} of a case's time."""
 
-_REAL = "A table of a DynamoDB endpoint, which counts nothing."
+_REAL = "**Where to.** A table of a DynamoDB endpoint, which counts nothing."
 
 
 def summary(results: Results) -> str:
@@ -50,7 +50,7 @@ def summary(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """RESULTS.md."""
-    rounds = max(len(results.of(each.case)) for each in results.measurements)
+    rounds = max((each.round for each in results.measurements), default=0)
     busy = [each.stub_busy for each in results.measurements if each.stub_busy is not None]
     where = _STUB.format(busy=max(busy)) if busy else _REAL
     facts = {"date": results.date, **results.machine, **results.versions}
@@ -58,8 +58,7 @@ def markdown(results: Results) -> str:
         "# What writing costs",
         _HOW.format(rounds=rounds, where=where).rstrip(),
         "![CPU seconds and items a second of each contender](results.svg)",
-        "## Figures that must be reached",
-        _table(*_floors_table(reached(results))),
+        *_floors(results),
         "## All cases",
         _table(*_cases_table(results)),
         "## Measured on",
@@ -67,6 +66,11 @@ def markdown(results: Results) -> str:
         *results.left_out,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _floors(results: Results) -> list[str]:
+    found = reached(results)
+    return ["## Figures that must be reached", _table(*_floors_table(found))] if found else []
 
 
 def reached(results: Results) -> list[Reached]:

@@ -20,7 +20,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -270,8 +270,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     gc.freeze()
     gc.disable()  # nothing here makes cycles
     server.serve()
-    counts = server.table.counts()
-    print(json.dumps({name: getattr(counts, name) for name in Counts.__slots__}))
+    with contextlib.suppress(BrokenPipeError):  # nobody wants to know any more
+        print(json.dumps(asdict(server.table.counts())), flush=True)
 
 
 if __name__ == "__main__":

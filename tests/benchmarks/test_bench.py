@@ -44,7 +44,7 @@ def test_the_stub_counted_each_row_once(results, case):
     warm_up = 0 if case == "ours-worker-third" else 1_000
     assert measured.items == measured.expected_items == measured.rows + warm_up
     assert measured.keys == measured.rows
-    assert measured.requests == pytest.approx(measured.items / 25, rel=0.3)
+    assert measured.items / 25 <= measured.requests < measured.items
 
 
 @pytest.mark.parametrize("case", CASES)
