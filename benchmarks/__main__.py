@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     target = None
     if options.endpoint or options.table:
         target = Target(options.endpoint, options.region, options.table)
-    _measure_all(results, cases, options.repeat, target)
+    try:
+        _measure_all(results, cases, options.repeat, target)
+    except KeyboardInterrupt:
+        results.left_out.append("Interrupted: later cases and rounds are missing.")
     print(report.summary(results))
     folder = options.output or _folder_of_full_run(results, options, target)
     if folder is not None:
@@ -48,11 +51,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rows", type=int, default=ROWS, help="how many rows; a case may have a share of them")
     add("--repeat", type=int, default=3, help="how many rounds; figures are their medians")
-    add("--only", type=named, default=list(CASES), help="cases, with commas between them")
+    add("--only", type=_cases, default=list(CASES), help="cases, with commas between them")
     add("--list", action="store_true", help="list the cases, and end")
     add("--output", type=Path, help="the folder for RESULTS.md, results.json and results.svg; "
         "a full run writes them into benchmarks/")  # fmt: skip
-    add("--profile", type=named, metavar="CASE", help="run cases under cProfile instead")
+    add("--profile", type=_cases, metavar="CASE", help="run cases under cProfile instead")
     add("--endpoint", help="the URL of a DynamoDB to write to, instead of the stub")
     add("--table", help="a table there whose key is the number user_id")
     add("--region", default="us-east-2", help="its AWS region")
@@ -62,6 +65,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.endpoint and not options.table:
         parser.error("--endpoint needs --table, the name of a table whose key is `user_id` (N)")
     return options
+
+
+def _cases(names: str) -> list[Case]:
+    try:
+        return named(names)
+    except ValueError as unknown:
+        raise argparse.ArgumentTypeError(str(unknown)) from unknown
 
 
 def _available(cases: list[Case]) -> tuple[list[Case], list[str]]:

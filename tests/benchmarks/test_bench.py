@@ -76,4 +76,4 @@ def test_the_picture_is_svg_and_names_the_contenders(folder):
 def test_an_unknown_case_is_refused():
     done = bench("--only=ours-kyes")
     assert done.returncode == 2
-    assert "ours-kyes" in done.stderr
+    assert "no case is called ours-kyes; there are ours-keys, " in done.stderr
