@@ -138,6 +138,7 @@ class DynamoDB:
             options.credentials, region=options.aws_region, verify=verify
         )
         self._session = botocore.session.Session()
+        self._session.register_component("data_loader", _loader_of(self._session))
         self._session.register_component("credential_provider", _Resolved(self._credentials))
         try:
             self._client = self._new_client(user_agent, verify)
@@ -584,6 +585,20 @@ def _endpoint_of(client: Any, table: str) -> _Endpoint:
 class _Empty:
     def stream(self, **_: Any) -> Any:
         yield b"{}"
+
+
+def _loader_of(session: Any) -> Any:
+    """Botocore's own loader of its model files; one for all clients of a process.
+
+    To find and parse the files takes a third of a second, and each session would do it anew.
+    """
+    path = session.get_config_variable("data_path")
+    with _loading:
+        return _loaders.setdefault(path, session.get_component("data_loader"))
+
+
+_loading = threading.Lock()
+_loaders: dict[str | None, Any] = {}
 
 
 def _key_of(description: dict[str, Any]) -> TableKey:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import repeat
 from json.encoder import encode_basestring
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -109,10 +110,9 @@ class Block:
                 raise NotUniformError
             rows = [dict(row_mapping(row)) for row in rows]
         names = tuple(rows[0])
-        if list(map(tuple, rows)).count(names) != len(rows) or set(map(type, names)) != {str}:
+        if not all(map(names.__eq__, map(tuple, rows))) or set(map(type, names)) != {str}:
             raise NotUniformError
-        columns = zip(*map(dict.values, rows), strict=True)
-        self.columns = dict(zip(names, map(Column, columns), strict=True))
+        self.columns = {name: Column(list(map(itemgetter(name), rows))) for name in names}
         first = self.columns[names[0]]
         if "" in self.columns or any(issubclass(kind, dict) for kind in first.kinds):
             raise NotUniformError

@@ -124,12 +124,14 @@ def float_text(value: float) -> str:
 
 def decimal_text(value: Decimal) -> str:
     """A decimal as DynamoDB takes it, in its own scale where that is short; raises Refused."""
-    exponent = _finite(value).adjusted()
+    text = Decimal.__str__(_finite(value))
+    if len(text) <= NUMBER_MAX_DIGITS and "E" not in text:
+        return text
+    exponent = value.adjusted()
     if not NUMBER_MIN_EXPONENT <= exponent <= NUMBER_MAX_EXPONENT:
         if value:
             raise Refused(_OUT_OF_RANGE)
         return "0"
-    text = Decimal.__str__(value)
     if len(text) <= NUMBER_MAX_DIGITS:
         return text
     exact = value.normalize(_EXACT)

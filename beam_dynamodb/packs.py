@@ -22,8 +22,10 @@ _PLAIN, _COMPRESSED = b"2", b"3"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
 
 _WORTH_COMPRESSING = 1024
+_SMALL_REQUEST = 1024
 _LEVEL = 1
-"""Rows of one kind shrink to a fifth and less, for a few per cent of what a row costs."""
+"""Packs of small rows shrink to a fifth and less, for a few per cent of what a row costs. With
+large ones it would soon be most of the cost."""
 
 
 @dataclass(slots=True)
@@ -40,27 +42,27 @@ class Pack:
     def to_bytes(self) -> bytes:
         """The pack as bytes, as it lies in a state cell."""
         data = pickle.dumps(_shrunk_columns(self.requests), protocol=5)
-        if len(data) < _WORTH_COMPRESSING:
+        if not _WORTH_COMPRESSING < len(data) < _SMALL_REQUEST * len(self.requests):
             return _PLAIN + data
         return _COMPRESSED + _codecs.compressor.compress(data)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Pack:
+    def from_bytes(cls, data: bytes | memoryview) -> Pack:
         """The pack that `to_bytes` made.
 
         Raises:
             ValueError: The bytes are those of another version's pack.
         """
-        form, content = data[:1], data[1:]
+        form, content = data[:1], memoryview(data)[1:]
         if form not in (_PLAIN, _COMPRESSED):
             raise ValueError(f"a pack of format {form!r} was written by another version")
         if form == _COMPRESSED:
-            content = _codecs.decompressor.decompress(content)
+            content = memoryview(_codecs.decompressor.decompress(content))
         count, columns = pickle.loads(content)  # noqa: S301 - our own bytes
         return cls(_grown_columns(count, columns))
 
     @classmethod
-    def joined(cls, packs: Iterable[bytes]) -> Requests:
+    def joined(cls, packs: Iterable[bytes | memoryview]) -> Requests:
         """The requests of several packs, in order."""
         requests = Requests()
         for data in packs:

@@ -166,17 +166,15 @@ class RequestFactory:
             timestamps: The event time of each.
             *origins: The columns of their origins.
         """
+        if self.change_kind is None and _WRAPPERS.isdisjoint(map(type, elements)):
+            together = self._together(elements, timestamps, origins)  # as mostly
+            if together is not None:
+                return Converted(together)
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
         for places, rows in self._shapes(elements):
-            if len(places) == len(elements):
-                together = self._together(rows, timestamps, origins)
-                if together is not None:
-                    return Converted(together)
-                break
-            picked = [list(itemgetter(*places)(column)) for column in (timestamps, *origins)]
-            for place, request in zip(
-                places, self._together(rows, picked[0], picked[1:]) or (), strict=False
-            ):
+            picked = [itemgetter(*places)(column) for column in (timestamps, *origins)]
+            together = self._together(rows, picked[0], picked[1:])
+            for place, request in zip(places, together or (), strict=False):
                 outcomes[place] = request
         for place, outcome in enumerate(outcomes):
             if outcome is _UNKNOWN:
@@ -192,9 +190,6 @@ class RequestFactory:
 
     def _shapes(self, elements: Sequence[Any]) -> Iterable[tuple[Sequence[int], Sequence[Any]]]:
         """The rows that are to be put, those of one shape together, with their places."""
-        plain = self.change_kind is None and not _WRAPPERS & set(map(type, elements))
-        if plain and len(set(map(_shape, elements))) == 1:
-            return [(range(len(elements)), elements)]
         shapes: dict[Any, tuple[list[int], list[Any]]] = {}
         for place, element in enumerate(elements):
             row = self._row_to_put(element)

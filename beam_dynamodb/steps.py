@@ -63,6 +63,9 @@ _BLOCK_BYTES = 1024 * 1024
 _HELD_BYTES = 4 * 1024 * 1024
 """Packs travel on when all of them together hold this much, or `sink.requests.max-buffered`."""
 
+_STAYING_BYTES = 256 * 1024
+"""What waits in a shard goes without a complete batch when it holds so much."""
+
 _MOST_UNMERGED = 4 * BATCH_MAX_REQUESTS
 """Requests that a shard's state may hold while fewer are the latest of their record."""
 
@@ -478,38 +481,77 @@ class WriteBundle(_Writing):
 
 
 class _Waiting:
-    """What waits in a shard.
+    """What waits in a shard for more: the latest request of each record."""
 
-    Attributes:
-        latest: The latest request of each record.
-        pieces: How many pieces the shard's state holds it in.
-        size: How many requests those are, not merged.
-        wakes: When a timer is set for, in microseconds, or earlier.
-    """
+    __slots__ = ("latest",)
 
-    __slots__ = ("latest", "pieces", "size", "wakes")
-
-    def __init__(self, requests: Requests, pieces: int) -> None:
-        self.latest = keep_latest(requests)
-        self.pieces = pieces
-        self.size = len(requests)
-        self.wakes = _window_end(requests)
-
-    @classmethod
-    def read(cls, held: Any) -> _Waiting:
-        pieces = sorted(held.read())  # a bag has no order of its own
-        return cls(Pack.joined(piece[_PLACE_BYTES:] for piece in pieces), len(pieces))
+    def __init__(self) -> None:
+        self.latest = Requests()
 
     def add(self, requests: Requests) -> None:
+        """Adds newcomers; counts those that are superseded."""
         merged = Requests()
         merged += self.latest
         merged += requests
         self.latest = _latest(merged)
 
-    def take(self, count: int) -> Requests:
-        """Takes the first records away."""
+    def take(self, batch_size: int) -> Requests:
+        """Takes the complete batches away, and large records whatever their number."""
+        count = len(self.latest) // batch_size * batch_size
+        if sum(map(len, self.latest.bodies[count:])) > _STAYING_BYTES:
+            count = len(self.latest)
         taken, self.latest = self.latest.part(0, count), self.latest.part(count)
         return taken
+
+
+class WriteLatest(_Writing):
+    """The stateful step: of the records of a key that wait in a shard, only the latest is written.
+
+    What waits is written when a batch of distinct keys is complete, and at the end of the bundle.
+    The state is never used: it is there so that a runner gives each shard to one worker at a
+    time. Latest and writer are in one step, so that whatever a runner does between steps, two
+    writes of a key never overtake each other.
+    """
+
+    HELD = BagStateSpec("held", BytesCoder())
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._shards: defaultdict[int, _Waiting] = defaultdict(_Waiting)
+
+    def process(
+        self, element: tuple[int, bytes], held: Any = beam.DoFn.StateParam(HELD)
+    ) -> Iterable[Any]:
+        shard, data = element
+        waiting = self._shards[shard]
+        waiting.add(Pack.from_bytes(data).requests)
+        return self._write(waiting.take(self._sink.options.sink_batch_max_size))
+
+    def finish_bundle(self) -> Iterable[Any]:
+        rest = Requests()
+        for waiting in self._shards.values():
+            rest += waiting.latest
+        return [*self._write(rest), *super().finish_bundle()]
+
+
+class _Held(_Waiting):
+    """What waits in a shard and in its state.
+
+    Attributes:
+        pieces: How many pieces the state holds it in.
+        size: How many requests those are, not merged.
+        wakes: When a timer is set for, in microseconds, or earlier.
+    """
+
+    __slots__ = ("pieces", "size", "wakes")
+
+    def __init__(self, held: Any) -> None:
+        pieces = sorted(held.read())  # a bag has no order of its own
+        requests = Pack.joined(memoryview(piece)[_PLACE_BYTES:] for piece in pieces)
+        self.latest = keep_latest(requests)  # what it supersedes is counted already
+        self.pieces = len(pieces)
+        self.size = len(requests)
+        self.wakes = _window_end(requests)
 
     def add_to(self, held: Any, data: bytes, size: int) -> None:
         """Makes the state hold one more piece."""
@@ -525,53 +567,49 @@ class _Waiting:
         if self.latest:
             self.add_to(held, Pack(self.latest).to_bytes(), len(self.latest))
 
+    def take_all(self, held: Any) -> Requests:
+        """Takes everything away, out of the state too."""
+        requests, self.latest = self.latest, Requests()
+        self.replace(held)
+        self.wakes = MAX_TIMESTAMP.micros
+        return requests
+
 
 _PLACE_BYTES = 4
 
 
-class WriteLatest(_Writing):
-    """The stateful step: of the records of a key that wait in a shard, only the latest is written.
+class WriteLatestUntilTimeout(_Writing):
+    """The same for unbounded input, where bundles are small: what waits stays for later bundles.
 
-    What waits is written when a batch of distinct keys is complete, and at the end of the first
-    window of any of it. State and writer are in one step, so that whatever a runner does between
-    steps, two writes of a key never overtake each other.
+    It is written when a batch of distinct keys is complete, after `sink.flush-buffer.timeout`, and
+    at the end of the first window of any of it. It is kept in memory too while a bundle lasts, so
+    that its state is read only once.
 
-    What waits is kept in memory too while a bundle lasts, so that its state is read only once.
+    A class of its own since the mere presence of a processing-time timer moves a pipeline with
+    bounded input to a slower runner, which never fires it.
     """
 
     HELD = BagStateSpec("held", BytesCoder())
     WINDOW_END = TimerSpec("window_end", TimeDomain.WATERMARK)
+    TIMEOUT = TimerSpec("flush_timeout", TimeDomain.REAL_TIME)
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._shards: dict[int, _Waiting] = {}
+        self._shards: dict[int, _Held] = {}
 
     def process(
         self,
         element: tuple[int, bytes],
         held: Any = beam.DoFn.StateParam(HELD),
         window_end: Any = beam.DoFn.TimerParam(WINDOW_END),
+        timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
     ) -> Iterable[Any]:
-        return self._add(*element, held, window_end)
-
-    @on_timer(WINDOW_END)
-    def at_window_end(
-        self,
-        shard: Any = beam.DoFn.KeyParam,
-        held: Any = beam.DoFn.StateParam(HELD),
-    ) -> Iterable[Any]:
-        return self._flush(shard, held)
-
-    def _add(
-        self, shard: int, data: bytes, held: Any, window_end: Any, timeout: Any = None
-    ) -> Iterable[Any]:
-        """Adds a pack to what waits, writes the batches that are complete, and sets the timers."""
+        shard, data = element
         waiting = self._waiting(shard, held)
         was_empty = not waiting.latest
         arrived = Pack.from_bytes(data).requests
         waiting.add(arrived)
-        batch_size = self._sink.options.sink_batch_max_size
-        going = waiting.take(len(waiting.latest) // batch_size * batch_size)
+        going = waiting.take(self._sink.options.sink_batch_max_size)
         if going or waiting.size + len(arrived) > _MOST_UNMERGED:
             waiting.replace(held)
         else:
@@ -581,21 +619,27 @@ class WriteLatest(_Writing):
             window_end.set(Timestamp(micros=end))
             waiting.wakes = end
         # Those that waited before are the first of the latest, so if any go, these all go.
-        if timeout is not None and waiting.latest and (was_empty or going):
+        if waiting.latest and (was_empty or going):
             wait = Duration(micros=self._sink.options.sink_flush_buffer_timeout * 1000)
             timeout.set(Timestamp.now() + wait)
         return self._write(going)
 
-    def _flush(self, shard: int, held: Any) -> Iterable[Any]:
-        waiting = self._waiting(shard, held)
-        self._shards[shard] = _Waiting(Requests(), 0)
-        held.clear()
-        return self._write(waiting.latest)
+    @on_timer(WINDOW_END)
+    def at_window_end(
+        self, shard: Any = beam.DoFn.KeyParam, held: Any = beam.DoFn.StateParam(HELD)
+    ) -> Iterable[Any]:
+        return self._write(self._waiting(shard, held).take_all(held))
 
-    def _waiting(self, shard: int, held: Any) -> _Waiting:
+    @on_timer(TIMEOUT)
+    def at_timeout(
+        self, shard: Any = beam.DoFn.KeyParam, held: Any = beam.DoFn.StateParam(HELD)
+    ) -> Iterable[Any]:
+        return self._write(self._waiting(shard, held).take_all(held))
+
+    def _waiting(self, shard: int, held: Any) -> _Held:
         waiting = self._shards.get(shard)
         if waiting is None:
-            waiting = self._shards[shard] = _Waiting.read(held)
+            waiting = self._shards[shard] = _Held(held)
         return waiting
 
 
@@ -614,30 +658,3 @@ def _latest(requests: Requests) -> Requests:
     if len(latest) < len(requests):
         _Meters.superseded.inc(len(requests) - len(latest))
     return latest
-
-
-class WriteLatestUntilTimeout(WriteLatest):
-    """The same for unbounded input: what waits is also written after `sink.flush-buffer.timeout`.
-
-    A class of its own since the mere presence of a processing-time timer moves a pipeline with
-    bounded input to a slower runner, which never fires it.
-    """
-
-    TIMEOUT = TimerSpec("flush_timeout", TimeDomain.REAL_TIME)
-
-    def process(
-        self,
-        element: tuple[int, bytes],
-        held: Any = beam.DoFn.StateParam(WriteLatest.HELD),
-        window_end: Any = beam.DoFn.TimerParam(WriteLatest.WINDOW_END),
-        timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
-    ) -> Iterable[Any]:
-        return self._add(*element, held, window_end, timeout)
-
-    @on_timer(TIMEOUT)
-    def at_timeout(
-        self,
-        shard: Any = beam.DoFn.KeyParam,
-        held: Any = beam.DoFn.StateParam(WriteLatest.HELD),
-    ) -> Iterable[Any]:
-        return self._flush(shard, held)

@@ -184,7 +184,8 @@ class Writer:
             room = self._limits.buffered.take(len(requests) - start)
             if room:
                 self._held += room
-                self._accept(requests.part(start, start + room))
+                whole = room == len(requests)
+                self._accept(requests if whole else requests.part(start, start + room))
                 start += room
             self._turn(0.0 if room else self._patience(), full=room > 0)
 

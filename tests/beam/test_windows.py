@@ -241,7 +241,7 @@ def test_a_bounded_input_needs_no_processing_time_timer_and_an_unbounded_one_has
         _ = bounded | beam.Create([{"id": 1, "v": 1}]) | sink(server, partitioned_by=["id"])
         unbounded = pipeline(LEGACY)
         _ = unbounded | test_stream.TestStream() | sink(server, partitioned_by=["id"])
-    assert timers(bounded) == {"window_end"}
+    assert timers(bounded) == set()
     assert timers(unbounded) == {"window_end", "flush_timeout"}
 
 
