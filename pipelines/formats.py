@@ -228,7 +228,7 @@ def _csv(binary: Any, encoding: str, delimiter: str) -> Iterator[Record | BadRec
 
 
 def _csv_records(lines: Any, encoding: str) -> Iterator[Record | BadRecord]:
-    header = next(lines, [])
+    header: list[str] = next(lines, [])
     _check_header(header, encoding)
     started = lines.line_num + 1
     for cells in lines:
