@@ -22,6 +22,9 @@ __all__ = ["NOT_A_SOURCE", "Table", "create_table", "parse_table", "sql_type"]
 NOT_A_SOURCE = "Connector dynamodb can only be used as a sink. It cannot be used as a source."
 """What a query of a table of this connector gets to hear."""
 
+COLUMN_OPTIONS = ("change-kind", "order-by")
+"""Options of the WITH clause that name a column, beyond those of the sink."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -50,6 +53,25 @@ class Table:
     places: Mapping[str, Token] | None = None
 
     @property
+    def change_kind(self) -> str | None:
+        """The column that tells +I, +U, -U and -D, as the option `change-kind` says."""
+        return self.options.get("change-kind")
+
+    @property
+    def order_by(self) -> str | None:
+        """The column that is greatest in a key's latest row, as the option `order-by` says."""
+        return self.options.get("order-by")
+
+    def sink_options(self, overrides: Mapping[str, object] | None = None) -> dict[str, object]:
+        """The options of the sink alone.
+
+        Args:
+            overrides: Options that stand in for those of the WITH clause.
+        """
+        given: dict[str, object] = {**self.options, **(overrides or {})}
+        return {key: value for key, value in given.items() if key not in COLUMN_OPTIONS}
+
+    @property
     def key_names(self) -> tuple[str, ...]:
         """The attributes to deduplicate by: PARTITIONED BY, else the primary key."""
         return self.partitioned_by or self.primary_key
@@ -64,7 +86,8 @@ class Table:
             SqlError: An option is unknown, missing or not allowed; it points at the option.
         """
         try:
-            return SinkOptions.parse({**self.options, **(overrides or {})})
+            self._check_column_options()
+            return SinkOptions.parse(self.sink_options(overrides))
         except OptionError as fault:
             place = (self.places or {}).get(fault.option or "", self.name)
             if "required options are missing" in fault.message:
@@ -76,6 +99,17 @@ class Table:
                 column=place.column,
                 option=fault.option,
             ) from fault
+
+    def _check_column_options(self) -> None:
+        names = [each.name for each in self.columns]
+        for option in COLUMN_OPTIONS:
+            value = self.options.get(option)
+            if value is not None and value not in names:
+                raise OptionError(
+                    f"Invalid value for option '{option}': it must be one of the columns {names}, "
+                    f"not '{value}'.",
+                    option=option,
+                )
 
 
 def parse_table(ddl: str) -> Table:

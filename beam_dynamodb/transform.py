@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.options.value_provider import ValueProvider
@@ -28,6 +28,9 @@ from beam_dynamodb.steps import (
     WriteLatest,
     WriteLatestUntilTimeout,
 )
+
+if TYPE_CHECKING:
+    from beam_dynamodb.ddl import Table
 
 __all__ = ["ReadFromDynamoDB", "WriteToDynamoDB"]
 
@@ -157,7 +160,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
     @classmethod
     def from_ddl(
         cls,
-        ddl: str,
+        ddl: str | Table,
         *,
         options: Mapping[str, Any] | None = None,
         order_by: str | None = None,
@@ -170,8 +173,10 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         Records are deduplicated by PARTITIONED BY, else by PRIMARY KEY.
 
         Args:
-            ddl: One CREATE TABLE statement. Beside `WITH` it may have COMMENT, PARTITIONED BY,
-                PRIMARY KEY, watermarks and computed columns; the last two are never written.
+            ddl: One CREATE TABLE statement, or what `parse_table` made of it. Beside WITH it may
+                have COMMENT, PARTITIONED BY, PRIMARY KEY, watermarks and computed columns; the
+                last two are never written. Its WITH may also have `change-kind` and `order-by`,
+                each the name of a column.
             options: Options by their keys that stand in for those of the WITH clause, for secrets
                 and for endpoints of tests.
             order_by: As for the constructor.
@@ -184,14 +189,14 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         """
         from beam_dynamodb.ddl import parse_table  # sqlglot is not loaded where no SQL is
 
-        table = parse_table(ddl)
+        table = parse_table(ddl) if isinstance(ddl, str) else ddl
         table.check_sink(options)
         sink = cls.from_options(
-            {**table.options, **(options or {})},
+            table.sink_options(options),
             partitioned_by=table.key_names,
             primary_key=table.primary_key,
-            order_by=order_by,
-            change_kind=change_kind,
+            order_by=order_by or table.order_by,
+            change_kind=change_kind or table.change_kind,
         )
         sink._columns = Columns(table.columns, change_kind)  # noqa: SLF001
         return sink

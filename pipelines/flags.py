@@ -15,7 +15,15 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions, keyword_of
 
-__all__ = ["add_sink_flags", "names", "read_flags", "refuse_misspelt", "sink_options"]
+__all__ = [
+    "add_sink_flags",
+    "in_process_unless_named",
+    "is_in_process",
+    "names",
+    "read_flags",
+    "refuse_misspelt",
+    "sink_options",
+]
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -76,11 +84,22 @@ def read_flags(
     arguments, rest = parser.parse_known_args(list(argv))
     sink, rest = sink_options(arguments, rest)
     refuse_misspelt(parser, rest)
-    options = PipelineOptions(rest)
+    return arguments, sink, in_process_unless_named(PipelineOptions(rest))
+
+
+def in_process_unless_named(options: PipelineOptions) -> PipelineOptions:
+    """Beam's options with the in-process runner where none is named.
+
+    The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
+    """
     standard = options.view_as(StandardOptions)
-    # The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
     standard.runner = standard.runner or _IN_PROCESS
-    return arguments, sink, options
+    return options
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Whether the pipeline runs in this process alone, one bundle after the other."""
+    return bool(options.view_as(StandardOptions).runner == _IN_PROCESS)
 
 
 def sink_options(

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -32,6 +32,7 @@ __all__ = [
     "BadRecord",
     "Format",
     "Record",
+    "Text",
     "UnreadableFileError",
     "format_of",
     "records",
@@ -89,16 +90,31 @@ class BadRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """How a text file is written.
+
+    Attributes:
+        encoding: In Python's names.
+        delimiter: What stands between the cells of CSV.
+        header: The columns of CSV whose first line does not name them.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    header: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """How a kind of file is read.
 
     Attributes:
         unit: What `Record.number` counts: `line` or `record`.
-        read: Gives the records of a binary file; the encoding and delimiter hold for text.
+        read: Gives the records of a binary file.
     """
 
     unit: str
-    read: Callable[[Any, str, str], Iterator[Record | BadRecord]]
+    read: Callable[[Any, Text], Iterator[Record | BadRecord]]
 
 
 # --- which format, which compression -------------------------------------------------------
@@ -180,16 +196,13 @@ class _Zstd(io.RawIOBase):
         return contents
 
 
-def records(
-    binary: Any, name: str, *, encoding: str = "utf-8", delimiter: str = ","
-) -> Iterator[Record | BadRecord]:
+def records(binary: Any, name: str, text: Text = Text()) -> Iterator[Record | BadRecord]:
     """The records of a file.
 
     Args:
         binary: The open file, uncompressed.
         name: One of `FORMATS`.
-        encoding: Of text, in Python's names.
-        delimiter: What stands between the cells of CSV.
+        text: How CSV and JSON are written.
 
     Yields:
         The records, readable or not, in the file's order.
@@ -198,7 +211,7 @@ def records(
         UnreadableFileError: From here on nothing can be read.
     """
     try:
-        yield from FORMATS[name].read(binary, encoding, delimiter)
+        yield from FORMATS[name].read(binary, text)
     except (EOFError, zlib.error, OSError, zipfile.BadZipFile) as cause:
         if isinstance(cause, OSError) and cause.errno is not None:
             raise  # of the system, not of what stands in the file
@@ -214,22 +227,26 @@ def records(
 # --- CSV -----------------------------------------------------------------------------------
 
 
-def _csv(binary: Any, encoding: str, delimiter: str) -> Iterator[Record | BadRecord]:
+def _csv(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
     csv.field_size_limit(max(_CELL_MAX_BYTES, csv.field_size_limit()))
+    encoding, delimiter = written.encoding, written.delimiter
     codec = "utf-8-sig" if _shown(encoding) == "UTF-8" else encoding
     with io.TextIOWrapper(binary, codec, errors="surrogateescape", newline="") as text:
         lines = csv.reader(text, delimiter=delimiter, strict=True)
         try:
-            yield from _csv_records(lines, encoding)
+            yield from _csv_records(lines, encoding, written.header)
         except (csv.Error, UnicodeError) as cause:
             raise UnreadableFileError(
                 f"is no CSV file in {_shown(encoding)} after line {lines.line_num}: {cause}"
             ) from cause
 
 
-def _csv_records(lines: Any, encoding: str) -> Iterator[Record | BadRecord]:
-    header: list[str] = next(lines, [])
-    _check_header(header, encoding)
+def _csv_records(
+    lines: Any, encoding: str, header: Sequence[str] | None
+) -> Iterator[Record | BadRecord]:
+    if header is None:
+        header = next(lines, [])
+        _check_header(header, encoding)
     started = lines.line_num + 1
     for cells in lines:
         if cells:  # an empty line is none
@@ -237,7 +254,7 @@ def _csv_records(lines: Any, encoding: str) -> Iterator[Record | BadRecord]:
         started = lines.line_num + 1
 
 
-def _check_header(header: list[str], encoding: str) -> None:
+def _check_header(header: Sequence[str], encoding: str) -> None:
     if not header:
         raise UnreadableFileError("is empty: a CSV file begins with a line of column names")
     if any("\0" in each or not _is_unicode(each) for each in header):
@@ -250,7 +267,7 @@ def _check_header(header: list[str], encoding: str) -> None:
 
 
 def _csv_record(
-    number: int, header: list[str], cells: list[str], encoding: str
+    number: int, header: Sequence[str], cells: list[str], encoding: str
 ) -> Record | BadRecord:
     if len(cells) != len(header):
         fault = (
@@ -281,9 +298,9 @@ def _shown(encoding: str) -> str:
 # --- JSON ----------------------------------------------------------------------------------
 
 
-def _json(binary: Any, encoding: str, _: str) -> Iterator[Record | BadRecord]:
+def _json(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
     """JSON lines, plain or in DynamoDB's form; the first line tells which."""
-    numbered = _json_lines(binary, encoding)
+    numbered = _json_lines(binary, written.encoding)
     for number, line in numbered:
         of_dynamodb = _is_export(line)
         read = _export_record if of_dynamodb else _json_record
@@ -292,8 +309,8 @@ def _json(binary: Any, encoding: str, _: str) -> Iterator[Record | BadRecord]:
             yield _guarded(read, number, line)
 
 
-def _dynamodb_json(binary: Any, encoding: str, _: str) -> Iterator[Record | BadRecord]:
-    for number, line in _json_lines(binary, encoding):
+def _dynamodb_json(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
+    for number, line in _json_lines(binary, written.encoding):
         yield _guarded(_export_record, number, line)
 
 
@@ -408,7 +425,7 @@ def _export_record(number: int, line: bytes) -> Record:
 # --- Parquet and Avro ----------------------------------------------------------------------
 
 
-def _parquet(binary: Any, _: str, __: str) -> Iterator[Record | BadRecord]:
+def _parquet(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import parquet
 
@@ -444,7 +461,7 @@ def _exact_times(batch: Any) -> Any:
     return batch
 
 
-def _avro(binary: Any, _: str, __: str) -> Iterator[Record | BadRecord]:
+def _avro(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
     import fastavro
 
     number = 0

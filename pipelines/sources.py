@@ -30,6 +30,7 @@ from pipelines.formats import (
     FORMATS,
     BadRecord,
     Record,
+    Text,
     UnreadableFileError,
     format_of,
     records,
@@ -109,8 +110,10 @@ class ReadRows(beam.PTransform[Any, Any]):
         columns: Mapping[str, Any] | None = None,
         encoding: str | ValueProvider = "utf-8",
         delimiter: str | ValueProvider | None = None,
+        header: Sequence[str] | None = None,
         rows: int | ValueProvider | None = None,
         in_order: bool = False,
+        positions: bool = False,
     ) -> None:
         """Nothing is read yet.
 
@@ -121,10 +124,12 @@ class ReadRows(beam.PTransform[Any, Any]):
             columns: The arguments of `Columns.parse` (types, rename, drop, …).
             encoding: Of CSV and JSON files, in Python's names.
             delimiter: What stands between the cells of CSV; a comma, in `.tsv` files a tab.
+            header: The columns of CSV files that have no line of names.
             rows: Read only so many rows of each file.
             in_order: Whether one worker reads the files one after the other, in the order of
                 their paths, so that of two rows of one key the later stays later. Else all
                 workers read.
+            positions: Whether rows are `SourceRow`s also where there is no error handler.
 
         Raises:
             OptionError: A setting that is known already is not allowed.
@@ -136,9 +141,11 @@ class ReadRows(beam.PTransform[Any, Any]):
             "columns": dict(columns or {}),
             "encoding": encoding,
             "delimiter": delimiter,
+            "header": header,
             "rows": rows,
         }
         self._in_order = in_order
+        self._positions = positions
         self._handler: Any = None
         if not _unknown(self._settings):
             _Reading(self._settings)  # refuses now what can be refused now
@@ -162,9 +169,8 @@ class ReadRows(beam.PTransform[Any, Any]):
         )
         if not self._in_order:
             files = files | "Spread" >> beam.Reshuffle()
-        rows, refused = files | "Read" >> beam.ParDo(_Read(self._settings, handled)).with_outputs(
-            _REFUSED, main="rows"
-        )
+        read = _Read(self._settings, handled=handled, placed=handled or self._positions)
+        rows, refused = files | "Read" >> beam.ParDo(read).with_outputs(_REFUSED, main="rows")
         refused.element_type = DeadLetter
         if handled:
             self._handler.add_error_pcollection(refused)
@@ -223,16 +229,17 @@ class _Read(beam.DoFn):
     _rows_read = Metrics.counter(NAMESPACE, "read")
     _rows_refused = Metrics.counter(NAMESPACE, "refused")
 
-    def __init__(self, settings: Mapping[str, Any], handled: bool) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, handled: bool, placed: bool) -> None:
         self._settings = settings
         self._handled = handled
+        self._placed = placed
 
     def setup(self) -> None:
         self._reading: _Reading | None = None
 
     def process(self, file: FileMetadata) -> Iterator[Any]:
         self._reading = self._reading or _Reading(self._settings)
-        rows = self._reading.rows(file.path, placed=self._handled)
+        rows = self._reading.rows(file.path, placed=self._placed)
         with contextlib.closing(rows):  # and so the file, whatever happens
             for each in rows:
                 self._rows_read.inc()
@@ -254,6 +261,7 @@ class _Reading:
         self._format = _format_name(_told(settings["format"]))
         self._encoding = _encoding_name(_told(settings["encoding"]))
         self._delimiter = _delimiter(_told(settings["delimiter"]))
+        self._header = settings["header"]
         rows = _told(settings["rows"])
         self._rows = int(rows) if rows else None
 
@@ -277,7 +285,7 @@ class _Reading:
         delimiter = self._delimiter or ("\t" if ".tsv" in path.lower() else ",")
         unit, first = FORMATS[name].unit, True
         with raw, uncompressed(path, raw) as binary:
-            found = records(binary, name, encoding=self._encoding, delimiter=delimiter)
+            found = records(binary, name, Text(self._encoding, delimiter, self._header))
             for record in itertools.islice(found, self._rows):
                 if first and isinstance(record, Record):
                     self._check_columns(record, name)

@@ -20,6 +20,7 @@ from pipelines.columns import Columns
 from pipelines.formats import (
     BadRecord,
     Record,
+    Text,
     UnreadableFileError,
     format_of,
     records,
@@ -27,11 +28,11 @@ from pipelines.formats import (
 )
 
 
-def read(contents: bytes, name: str, **settings: str):
-    return list(records(io.BytesIO(contents), name, **settings))
+def read(contents: bytes, name: str, **settings: object):
+    return list(records(io.BytesIO(contents), name, Text(**settings)))
 
 
-def values(contents: bytes, name: str, **settings: str):
+def values(contents: bytes, name: str, **settings: object):
     return [each.values for each in read(contents, name, **settings)]
 
 
@@ -100,6 +101,14 @@ def test_csv_numbers_count_lines_even_where_a_cell_holds_line_breaks():
 def test_csv_in_another_encoding_and_with_another_delimiter():
     text = "id;naïve\n1;é\n".encode("latin-1")
     assert values(text, "csv", encoding="latin-1", delimiter=";") == [{"id": "1", "naïve": "é"}]
+
+
+def test_csv_without_a_line_of_names():
+    assert values(b"1,a\n2,b\n", "csv", header=["id", "n"]) == [
+        {"id": "1", "n": "a"},
+        {"id": "2", "n": "b"},
+    ]
+    assert values(b"", "csv", header=["id"]) == []
 
 
 def test_a_bad_row_of_csv_harms_none_of_its_neighbours():
