@@ -10,7 +10,11 @@ import argparse
 import difflib
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    StandardOptions,
+    _BeamArgumentParser,
+)
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions, keyword_of
@@ -27,8 +31,8 @@ __all__ = [
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
-_NEAR = 0.85
-"""How like a flag of ours another one is that can only be meant for it; none of Beam's is."""
+_NEAR = 0.75
+"""How like a known flag an unknown one is that can only be meant for it."""
 
 _SECRETS = tuple(
     keyword_of(each.key.removeprefix("aws.credentials."))
@@ -146,11 +150,26 @@ def refuse_misspelt(parser: argparse.ArgumentParser, rest: Sequence[str]) -> Non
     Raises:
         OptionError: A flag is misspelt. It names the one that was meant.
     """
-    known = [each for action in parser._actions for each in action.option_strings]  # noqa: SLF001
+    ours = _flags_of(parser)
+    of_beam = _flags_of_beam()
     for flag in (each.partition("=")[0] for each in rest if each.startswith("--")):
-        near = difflib.get_close_matches(flag, known, n=1, cutoff=_NEAR)
+        if flag in of_beam:
+            continue
+        near = difflib.get_close_matches(flag, [*ours, *of_beam], n=1, cutoff=_NEAR)
         if near:
             raise OptionError(f"Unknown flag '{flag}'. Did you mean '{near[0]}'?", option=flag)
+
+
+def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {each for action in parser._actions for each in action.option_strings}  # noqa: SLF001
+
+
+def _flags_of_beam() -> set[str]:
+    """The flags that Beam knows. A job server may know more, therefore not all others are wrong."""
+    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)  # noqa: SLF001
+    return _flags_of(parser)
 
 
 def _flags() -> list[Option[object]]:

@@ -36,11 +36,12 @@ from pipelines.formats import (
     records,
     uncompressed,
 )
+from pipelines.live import Meter
 
-__all__ = ["NAMESPACE", "ReadRows", "SourceError", "SourceRow", "ToDeadLetter"]
+__all__ = ["NAMESPACE", "ReadRows", "SourceError", "SourceRow", "ToDeadLetter", "first_rows"]
 
 NAMESPACE = "beam_dynamodb.sources"
-"""The namespace of the counters `read` (rows, good or bad) and `refused` (bad ones, and files)."""
+"""The namespace of the counters `read` (rows, good or bad) and `refused` (bad rows and files)."""
 
 _REFUSED = "refused"
 _AUTO = "auto"
@@ -147,8 +148,22 @@ class ReadRows(beam.PTransform[Any, Any]):
         self._in_order = in_order
         self._positions = positions
         self._handler: Any = None
+        self._names = NAMESPACE, "read", NAMESPACE
         if not _unknown(self._settings):
             _Reading(self._settings)  # refuses now what can be refused now
+
+    def counting(self, namespace: str, run: str) -> ReadRows:
+        """Counts the rows, good or bad, as `read` in this namespace too, and in this process.
+
+        Args:
+            namespace: That of the counter.
+            run: What this process calls the run, for `pipelines.live`.
+
+        Returns:
+            This transform.
+        """
+        self._names = namespace, "read", run
+        return self
 
     def with_error_handler(self, error_handler: Any) -> ReadRows:
         """Sends what can't be read to a Beam `ErrorHandler`, as `DeadLetter`s; None asks for none.
@@ -169,7 +184,8 @@ class ReadRows(beam.PTransform[Any, Any]):
         )
         if not self._in_order:
             files = files | "Spread" >> beam.Reshuffle()
-        read = _Read(self._settings, handled=handled, placed=handled or self._positions)
+        placed = handled or self._positions
+        read = _Read(self._settings, self._names, handled=handled, placed=placed)
         rows, refused = files | "Read" >> beam.ParDo(read).with_outputs(_REFUSED, main="rows")
         refused.element_type = DeadLetter
         if handled:
@@ -194,6 +210,25 @@ class ToDeadLetter(beam.DoFn):
             return
         letter = DeadLetter.of(failed)
         yield dataclasses.replace(letter, message=f"{where}: {letter.message}")
+
+
+def first_rows(patterns: str | Sequence[str], **settings: Any) -> Iterator[Any]:
+    """The rows of files, read here and now; to look at the first of them.
+
+    Args:
+        patterns: As for `ReadRows`.
+        **settings: As for `ReadRows`.
+
+    Raises:
+        SourceError: One can't be read.
+    """
+    defaults: dict[str, Any] = {"format": None, "columns": {}, "encoding": None, "delimiter": None}
+    reading = _Reading({"rows": None, "header": None, **defaults, **settings})
+    for file in _Find(patterns, in_order=True).process(None):
+        for each in reading.rows(file.path, placed=False):
+            if isinstance(each, DeadLetter):
+                raise SourceError(each.message, code=each.code)
+            yield each
 
 
 # --- the steps -----------------------------------------------------------------------------
@@ -226,16 +261,27 @@ class _Find(beam.DoFn):
 class _Read(beam.DoFn):
     """Files to rows."""
 
-    _rows_read = Metrics.counter(NAMESPACE, "read")
     _rows_refused = Metrics.counter(NAMESPACE, "refused")
 
-    def __init__(self, settings: Mapping[str, Any], *, handled: bool, placed: bool) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        names: tuple[str, str, str],
+        *,
+        handled: bool,
+        placed: bool,
+    ) -> None:
         self._settings = settings
+        self._names = names
         self._handled = handled
         self._placed = placed
 
     def setup(self) -> None:
         self._reading: _Reading | None = None
+        self._rows_read = Meter(*self._names)
+
+    def finish_bundle(self) -> None:
+        self._rows_read.flush()
 
     def process(self, file: FileMetadata) -> Iterator[Any]:
         self._reading = self._reading or _Reading(self._settings)

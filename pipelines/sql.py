@@ -23,7 +23,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.runners.runner import PipelineResult
@@ -34,10 +33,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_dynamodb import DynamoDBSinkError, OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.dead_letters import DeadLetter
-from beam_dynamodb.replay import WriteDeadLetters
-from pipelines.faults import words
+from pipelines.faults import interruptible, quiet, words
 from pipelines.flags import in_process_unless_named, refuse_misspelt
-from pipelines.sources import ToDeadLetter
+from pipelines.letters import FailedRows
+from pipelines.live import metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
 from pipelines.sql_script import Insert, Script, parse_script, sql_of_page
 from pipelines.sql_tables import CONNECTORS, check_table
@@ -124,8 +123,14 @@ def run(argv: Sequence[str]) -> Summary:
     options.view_as(StandardOptions).streaming |= _is_streaming(plans)
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, plans, overrides, arguments.dead_letters)
-    result = pipeline.run()
-    result.wait_until_finish()
+    with quiet(), interruptible() as interrupt:
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        except BaseException:
+            if interrupt.pressed:
+                raise KeyboardInterrupt from None
+            raise
     return _summary(result)
 
 
@@ -230,7 +235,7 @@ def _build(
     with contextlib.ExitStack() as stack:
         handler = None
         if dead_letters:
-            handler = stack.enter_context(ErrorHandler(_Letters(dead_letters)))
+            handler = stack.enter_context(ErrorHandler(FailedRows(dead_letters, _NAMESPACE, "sql")))
         sources: dict[str, PCollection[Any]] = {}
         for number, each in enumerate(plans, start=1):
             rows = _rows(pipeline, each, sources, handler)
@@ -331,39 +336,12 @@ def _sink(made: Plan, overrides: Mapping[str, str], handler: Any) -> beam.PTrans
     return WriteToDynamoDB.from_ddl(table, options=overrides).with_error_handler(handler)
 
 
-class _Letters(beam.PTransform[Any, Any]):
-    """Dead letters, with file and line, into a file."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._path = path
-
-    def expand(self, failed: PCollection[Any]) -> Any:
-        located = failed | "Locate" >> beam.ParDo(_Located())
-        return located | "ToFile" >> WriteDeadLetters(self._path)
-
-
-class _Located(ToDeadLetter):
-    """Counts the dead letters of the job, whichever step they come from."""
-
-    _count = Metrics.counter(_NAMESPACE, "failed")
-
-    def process(self, failed: Any, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
-        """Yields the dead letter."""
-        self._count.inc()
-        yield from super().process(failed, timestamp)
-
-
 def _summary(result: PipelineResult) -> Summary:
-    def count(namespace: str, name: str) -> int:
-        wanted = MetricsFilter().with_namespace(namespace).with_name(name)
-        return sum(each.result or 0 for each in result.metrics().query(wanted)["counters"])
-
     return Summary(
-        written=count("beam_dynamodb", "written"),
-        superseded=count("beam_dynamodb", "superseded"),
-        ignored=count("beam_dynamodb", "ignored"),
-        failed=count(_NAMESPACE, "failed"),
+        written=metric(result, "beam_dynamodb", "written"),
+        superseded=metric(result, "beam_dynamodb", "superseded"),
+        ignored=metric(result, "beam_dynamodb", "ignored"),
+        failed=metric(result, _NAMESPACE, "failed"),
     )
 
 

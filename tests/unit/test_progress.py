@@ -22,4 +22,7 @@ def test_lines_end_with_the_final_counts():
     stream = io.StringIO()
     with shown(lambda: Counts(read=10, written=7, failed=1), stream=stream):
         pass
-    assert re.match(r"10 read, 8 settled, 1 failed, [\d,]+ items/s\n", stream.getvalue())
+    assert re.match(
+        r"10 read, 8 settled, [\d,]+ items/s, 0 write units, 0 retried, 1 failed, ",
+        stream.getvalue(),
+    )
