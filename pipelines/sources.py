@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import difflib
 import itertools
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -245,7 +246,8 @@ class _Find(beam.DoFn):
         told = _told(self._patterns)
         if not told:
             raise OptionError("No input files are named.", option="input")
-        patterns = [each.strip() for each in told.split(",")] if isinstance(told, str) else told
+        listed = [each.strip() for each in told.split(",")] if isinstance(told, str) else told
+        patterns = [_absolute(each) for each in listed]
         found = [
             (pattern, match.metadata_list)
             for pattern, match in zip(patterns, FileSystems.match(list(patterns)), strict=True)
@@ -256,6 +258,11 @@ class _Find(beam.DoFn):
         # A file that two patterns match is one file.
         files = {each.path: each for _, matched in found for each in matched}
         return [files[path] for path in sorted(files)]
+
+
+def _absolute(pattern: str) -> str:
+    """A pattern of this machine's files from the root: Beam finds no relative ones."""
+    return os.path.abspath(pattern) if "*" in pattern and "://" not in pattern else pattern  # noqa: PTH100
 
 
 class _Read(beam.DoFn):

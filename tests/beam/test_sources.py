@@ -79,6 +79,12 @@ def test_files_are_read_in_the_order_of_their_names_if_wanted(folder):
         assert_that(together, equal_to([[{"id": str(number)} for number in range(9)]]))
 
 
+def test_patterns_may_be_relative(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        assert_that(pipeline | ReadRows("a*.csv", rows=1), equal_to([{"id": "1", "n": "10"}]))
+
+
 def test_bad_rows_become_dead_letters_that_say_where_they_stood(folder):
     db = FakeDynamoDB()
     db.create_table("users", {"id": "S"})
