@@ -78,7 +78,6 @@ _SIMPLE = {
     "MD5": "md5",
     "SHA1": "sha1",
     "SHA256": "sha256",
-    "UUID": "uuid",
     "RAND": "random",
     "RAND_INTEGER": "flink_rand_integer",
     "IFNULL": "coalesce",
@@ -130,8 +129,8 @@ def _qualify(query: exp.Expr, schema: Mapping[str, Mapping[str, str]]) -> None:
 
 def _constructors(node: exp.Expr) -> exp.Expr:
     """`MAP[k, v]`, which parses as a column in brackets."""
-    if isinstance(node, exp.Column) and node.name.upper() == "LOCALTIME":
-        return exp.cast(exp.CurrentTime(), "TIME")
+    if isinstance(node, exp.Column) and node.name.upper() in _LOCAL:
+        return exp.cast(exp.CurrentTimestamp(), _LOCAL[node.name.upper()])
     if not (isinstance(node, exp.Bracket) and _is_map_word(node.this)):
         return node
     items = node.expressions
@@ -139,6 +138,9 @@ def _constructors(node: exp.Expr) -> exp.Expr:
         raise Untranslatable("MAP[…] needs keys and values in turn", node)
     keys, values = exp.Array(expressions=items[::2]), exp.Array(expressions=items[1::2])
     return exp.Map(keys=keys, values=values)
+
+
+_LOCAL = {"LOCALTIME": "TIME", "LOCALTIMESTAMP": "TIMESTAMP"}
 
 
 def _is_map_word(node: exp.Expr) -> bool:
@@ -275,7 +277,7 @@ def _to_timestamp_ltz(node: exp.Expr, arguments: list[Any]) -> exp.Expr:
 
 def _from_unixtime(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
     pattern = arguments[1] if len(arguments) > 1 else _default_format()
-    moment = _call("make_timestamp", exp.Mul(this=exp.Paren(this=arguments[0]),
+    moment = _call("make_timestamp", exp.Mul(this=exp.cast(arguments[0], "BIGINT"),
                                              expression=exp.Literal.number(1_000_000)))  # fmt: skip
     return _call("strftime", moment, _format(pattern))
 
@@ -297,6 +299,7 @@ def _row(_: exp.Expr, values: list[Any]) -> exp.Expr:
 
 _BUILDERS: dict[str, Callable[[exp.Expr, list[Any]], exp.Expr]] = {
     "CONCAT": _concat,
+    "UUID": lambda _, __: exp.cast(_call("uuid"), "TEXT"),
     "REGEXP_REPLACE": _regexp_replace,
     "LOG": _log,
     "TIMESTAMPDIFF": _timestampdiff,

@@ -172,7 +172,18 @@ def _check_columns(query: exp.Expr, source: Table | None, insert: Insert) -> Non
         _fail(f"Column '{column.name}' not found in any table{hint}", column, insert)
 
 
-_UNITS = {"LOCALTIME", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
+_UNITS = {
+    "LOCALTIME",
+    "LOCALTIMESTAMP",
+    "SECOND",
+    "MINUTE",
+    "HOUR",
+    "DAY",
+    "WEEK",
+    "MONTH",
+    "QUARTER",
+    "YEAR",
+}
 
 
 def _targets(insert: Insert) -> tuple[Column, ...]:

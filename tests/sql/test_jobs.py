@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
 
 import fastavro
@@ -256,3 +259,27 @@ def test_a_wrong_script_is_refused_before_anything_is_run(script, message, job, 
 def test_an_unknown_flag_names_the_nearest(job, capsys):
     assert job(SINK, "--dead_letter=x") == 1
     assert "Did you mean '--dead_letters'?" in capsys.readouterr().err
+
+
+def test_a_table_without_end_is_a_stream_until_ctrl_c(tmp_path):
+    script = """CREATE TABLE src (n INT) WITH ('connector' = 'datagen', 'rows-per-second' = '3');
+    CREATE TABLE out (n INT) WITH ('connector' = 'print', 'print-identifier' = 'row');
+    INSERT INTO out SELECT n FROM src;"""
+    (tmp_path / "job.sql").write_text(script, encoding="utf-8")
+    job = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.sql", str(tmp_path / "job.sql")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+    try:
+        lines = [job.stdout.readline() for _ in range(4)]
+        job.send_signal(signal.SIGINT)
+        _, errors = job.communicate(timeout=60)
+    finally:
+        job.kill()
+    assert all(line.startswith("row> +I[") for line in lines), lines
+    assert job.returncode == 130, errors
+    assert "Stopped. What was written stays written." in errors
