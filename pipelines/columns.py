@@ -18,7 +18,8 @@ __all__ = ["TYPES", "Columns", "names", "pairs"]
 
 Row = dict[str, Any]
 
-_INTEGER = re.compile(r"[+-]?\d{1,38}")
+_MOST_DIGITS = 38
+_INTEGER = re.compile(r"[+-]?[0-9]{1,38}")
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -66,6 +67,8 @@ def _text(value: Any, _: str) -> str:
 
 
 def _number(value: Any, _: str) -> int | float | Decimal:
+    if type(value) is str and value.isdigit() and value.isascii() and len(value) <= _MOST_DIGITS:
+        return int(value)  # what most cells hold
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (int, float, Decimal)):
@@ -254,22 +257,21 @@ class Columns:
         if self.null is not None:
             null = self.null
             row = {name: None if value == null else value for name, value in row.items()}
-        for column, tag in self.types.items():
-            if row.get(column) is not None:
-                row[column] = self._typed(column, tag, row[column])
+        column = ""
+        try:
+            for column, tag in self.types.items():
+                value = row.get(column)
+                if value is not None:
+                    row[column] = TYPES[tag](value, self.separator)
+        except _Refused as fault:
+            path = column + fault.path
+            raise RowError(f"column '{path}' {fault}.", code="InvalidValue", path=path) from None
         derived = {name: _filled(name, each, cells) for name, each in self.derive.items()}
         if self.rename or self.drop:
             rename, drop = self.rename, self.drop
             row = {rename.get(name, name): row[name] for name in row if name not in drop}
         row |= derived
         return {name: row[name] for name in row if name in self.keep} if self.keep else row
-
-    def _typed(self, column: str, tag: str, value: Any) -> Any:
-        try:
-            return TYPES[tag](value, self.separator)
-        except _Refused as fault:
-            path = column + fault.path
-            raise RowError(f"column '{path}' {fault}.", code="InvalidValue", path=path) from None
 
 
 def _filled(name: str, template: str, cells: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return _STOPPED
-    except (DynamoDBSinkError, ValueError, OSError, RuntimeError, BeamIOError) as fault:
+    except Exception as fault:  # file systems and runners have errors of their own
         print(f"The load failed. {words(fault)}", file=sys.stderr)
         return 1
     print(done)
@@ -118,6 +118,7 @@ def run(argv: Sequence[str]) -> Counts:
 
 def _run(argv: Sequence[str]) -> Counts | str:
     arguments, sink, options = read_flags(_parser(), argv)
+    FileSystems.set_options(options)  # for what is read and written outside of the pipeline
     keys = _keys(arguments)
     source = _source(arguments, in_order=is_in_process(options))
     with quiet():

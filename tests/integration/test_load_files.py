@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zipfile
 from datetime import datetime, timezone
 from decimal import Decimal
 from importlib.metadata import distribution
 
+import boto3
 import fastavro
 import pyarrow as pa
 import pytest
@@ -171,6 +173,40 @@ def test_a_half_written_parquet_file_does_not_stop_the_others(tmp_path, db, flag
     assert sorted(item["id"]["N"] for item in db.items("things")) == ["97", "99"]
     assert "b.parquet is no complete Parquet file" in json.loads(letters.read_text())["message"]
     assert "3 read = 2 written + 0 superseded + 1 failed" in capsys.readouterr().out
+
+
+# --- on S3 ---------------------------------------------------------------------------------
+
+
+def test_files_on_s3_are_loaded_and_letters_and_report_written_there(
+    moto_endpoint, create_table, capsys
+):
+    table = create_table(moto_endpoint)
+    s3 = boto3.client("s3", endpoint_url=moto_endpoint, region_name=REGION)
+    s3.create_bucket(Bucket="files", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="files", Key="in/a.csv.gz", Body=gzip.compress(b"id,n\na,1\n"))
+    s3.put_object(Bucket="files", Key="in/b.csv.gz", Body=gzip.compress(b"id,n\nb,2\n,3\n"))
+    argv = [
+        f"--table_name={table.name}",
+        f"--aws_region={REGION}",
+        f"--aws_endpoint={table.endpoint}",
+        f"--s3_endpoint_url={moto_endpoint}",
+        f"--s3_region_name={REGION}",
+        "--s3_access_key_id=testing",
+        "--s3_secret_access_key=testing",
+        "--report=s3://files/report.html",
+    ]
+
+    def load_from(pattern, letters):
+        return load.main([f"--input=s3://files/{pattern}", f"--dead_letters={letters}", *argv])
+
+    assert load_from("in/a*", "s3://files/none.jsonl") == 0, capsys.readouterr().err
+    assert load_from("in/*", "s3://files/some.jsonl") == 3, capsys.readouterr().err
+    assert sorted(item["id"]["S"] for item in table.items()) == ["a", "b"]
+    found = {each["Key"] for each in s3.list_objects_v2(Bucket="files")["Contents"]}
+    assert found == {"in/a.csv.gz", "in/b.csv.gz", "some.jsonl", "report.html"}
+    letter = s3.get_object(Bucket="files", Key="some.jsonl")["Body"].read().decode()
+    assert "s3://files/in/b.csv.gz, line 3" in letter
 
 
 # --- new tables ----------------------------------------------------------------------------
