@@ -135,6 +135,7 @@ def counts_here(run: str) -> Counts:
 
     return Counts(
         read=count("read"),
+        bytes=count("bytes"),
         written=count("written"),
         superseded=count("superseded"),
         failed=count("failed"),

@@ -49,9 +49,9 @@ from pipelines.flags import add_sink_flags, is_in_process, read_flags
 from pipelines.letters import FailedRows
 from pipelines.live import WatchSink, counts_here, counts_of
 from pipelines.new_table import Billing, create_table, describe
-from pipelines.progress import Counts, History, shown
+from pipelines.progress import Counts, History, Total, shown
 from pipelines.report import html_report
-from pipelines.sources import ReadRows, SourceRow, first_rows
+from pipelines.sources import ReadRows, SourceRow, first_rows, matched
 
 __all__ = ["main", "run"]
 
@@ -148,7 +148,7 @@ def _load(
 
     with interruptible() as interrupt:
         try:
-            with shown(counts, total=arguments.rows, history=history):
+            with shown(counts, total=_total(arguments), history=history):
                 result = pipeline.run()  # the in-process runner returns when all is done
                 result.wait_until_finish()
         except BaseException:
@@ -160,6 +160,14 @@ def _load(
         finally:
             _write_report(arguments, history)
     return counts_of(result, _NAMESPACE)
+
+
+def _total(arguments: argparse.Namespace) -> Total:
+    """How much there is to load; `--rows` is told of each file, so of one file it is all."""
+    files = matched(arguments.input)
+    if arguments.rows:
+        return Total(rows=arguments.rows if len(files) == 1 else None)
+    return Total(bytes=sum(each.size_in_bytes for each in files))
 
 
 def _write_report(arguments: argparse.Namespace, history: History) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
-__all__ = ["Counts", "History", "shown", "time_text"]
+__all__ = ["Counts", "History", "Total", "shown", "time_text"]
 
 _LINE_EVERY_SECONDS = 5.0
 _BAR_EVERY_SECONDS = 0.2
@@ -32,6 +32,7 @@ class Counts:
         units: Write units that DynamoDB says it used.
         calls: Batches that got an answer.
         latency_ms: How long all those answers took together.
+        bytes: Bytes of files that are read.
     """
 
     read: int = 0
@@ -43,6 +44,7 @@ class Counts:
     units: int = 0
     calls: int = 0
     latency_ms: int = 0
+    bytes: int = 0
 
     @property
     def settled(self) -> int:
@@ -98,8 +100,28 @@ def _details(counts: Counts, seconds: float) -> str:
     )
 
 
-def _time_left(counts: Counts, total: int | None, seconds: float) -> str:
-    total = total or counts.read
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How much there is to load, as far as anybody knows.
+
+    Attributes:
+        rows: The rows; None where nobody told.
+        bytes: The size of all files; 0 where nobody told.
+    """
+
+    rows: int | None = None
+    bytes: int = 0
+
+    def rows_of(self, counts: Counts) -> int:
+        """The rows in all: told, else reckoned from the share of the files that is read."""
+        if self.rows:
+            return self.rows
+        if 0 < counts.bytes < self.bytes:
+            return max(counts.read, round(counts.read * self.bytes / counts.bytes))
+        return counts.read
+
+
+def _time_left(counts: Counts, total: int, seconds: float) -> str:
     if not counts.settled or total <= counts.settled:
         return ""
     return f"{time_text((total - counts.settled) * seconds / counts.settled)} left"
@@ -110,7 +132,7 @@ class _Bar:
 
     every_seconds = _BAR_EVERY_SECONDS
 
-    def __init__(self, total: int | None, stream: TextIO) -> None:
+    def __init__(self, total: Total, stream: TextIO) -> None:
         from rich import progress
         from rich.console import Console
 
@@ -128,13 +150,14 @@ class _Bar:
         self._progress.start()
 
     def update(self, counts: Counts, seconds: float) -> None:
+        total = self._total.rows_of(counts)
         self._progress.update(
             self._task,
             description="writing" if counts.settled else "reading",
-            total=self._total or counts.read or None,
+            total=total or None,
             completed=counts.settled,
             details=_details(counts, seconds),
-            left=_time_left(counts, self._total, seconds),
+            left=_time_left(counts, total, seconds),
         )
 
     def close(self) -> None:
@@ -146,12 +169,12 @@ class _Lines:
 
     every_seconds = _LINE_EVERY_SECONDS
 
-    def __init__(self, total: int | None, stream: TextIO) -> None:
+    def __init__(self, total: Total, stream: TextIO) -> None:
         self._total = total
         self._stream = stream
 
     def update(self, counts: Counts, seconds: float) -> None:
-        left = _time_left(counts, self._total, seconds)
+        left = _time_left(counts, self._total.rows_of(counts), seconds)
         print(
             f"{counts.read:,} read, {counts.settled:,} settled, {_details(counts, seconds)}"
             + (f", {left}" if left else ""),
@@ -167,7 +190,7 @@ class _Lines:
 def shown(
     counts: Callable[[], Counts],
     *,
-    total: int | None = None,
+    total: Total = Total(),
     stream: TextIO | None = None,
     history: History | None = None,
 ) -> Iterator[None]:
@@ -175,7 +198,7 @@ def shown(
 
     Args:
         counts: Gives the counts of the moment; called from another thread.
-        total: How many rows there will be; those read so far when it is not known.
+        total: How much there will be, as far as it is known.
         stream: Where to; standard error when it is not given.
         history: Keeps the counts of each moment, for a report.
     """

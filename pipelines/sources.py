@@ -39,12 +39,23 @@ from pipelines.formats import (
 )
 from pipelines.live import Meter
 
-__all__ = ["NAMESPACE", "ReadRows", "SourceError", "SourceRow", "ToDeadLetter", "first_rows"]
+__all__ = [
+    "NAMESPACE",
+    "ReadRows",
+    "SourceError",
+    "SourceRow",
+    "ToDeadLetter",
+    "first_rows",
+    "matched",
+]
 
 NAMESPACE = "beam_dynamodb.sources"
 """The namespace of the counters `read` (rows, good or bad) and `refused` (bad rows and files)."""
 
 _REFUSED = "refused"
+_LOOK_EVERY = 1_000
+"""Rows between two looks at how far a file is read."""
+
 _AUTO = "auto"
 
 
@@ -154,7 +165,7 @@ class ReadRows(beam.PTransform[Any, Any]):
             _Reading(self._settings)  # refuses now what can be refused now
 
     def counting(self, namespace: str, run: str) -> ReadRows:
-        """Counts the rows, good or bad, as `read` in this namespace too, and in this process.
+        """Counts `read` rows, good or bad, and `bytes` of files in this namespace and process.
 
         Args:
             namespace: That of the counter.
@@ -178,11 +189,7 @@ class ReadRows(beam.PTransform[Any, Any]):
     def expand(self, begin: PBegin) -> PCollection[Any]:
         """Reads them."""
         handled = self._handler is not None
-        files = (
-            begin
-            | "Start" >> beam.Create([None])
-            | "Find" >> beam.ParDo(_Find(self._patterns, in_order=self._in_order))
-        )
+        files = begin | "Start" >> beam.Create([None]) | "Find" >> beam.ParDo(_Find(self._patterns))
         if not self._in_order:
             files = files | "Spread" >> beam.Reshuffle()
         placed = handled or self._positions
@@ -225,11 +232,33 @@ def first_rows(patterns: str | Sequence[str], **settings: Any) -> Iterator[Any]:
     """
     defaults: dict[str, Any] = {"format": None, "columns": {}, "encoding": None, "delimiter": None}
     reading = _Reading({"rows": None, "header": None, **defaults, **settings})
-    for file in _Find(patterns, in_order=True).process(None):
+    for file in matched(patterns):
         for each in reading.rows(file.path, placed=False):
             if isinstance(each, DeadLetter):
                 raise SourceError(each.message, code=each.code)
             yield each
+
+
+def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:
+    """The files of patterns, in the order of their paths.
+
+    Args:
+        patterns: As for `ReadRows`.
+
+    Raises:
+        OptionError: There is no pattern.
+        SourceError: A pattern matches no file.
+    """
+    if not patterns:
+        raise OptionError("No input files are named.", option="input")
+    listed = patterns.split(",") if isinstance(patterns, str) else patterns
+    wanted = [_absolute(each.strip()) for each in listed]
+    files: dict[str, FileMetadata] = {}  # a file that two patterns match is one file
+    for pattern, match in zip(wanted, FileSystems.match(wanted), strict=True):
+        if not match.metadata_list:
+            raise SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
+        files |= {each.path: each for each in match.metadata_list}
+    return [files[path] for path in sorted(files)]
 
 
 # --- the steps -----------------------------------------------------------------------------
@@ -238,26 +267,11 @@ def first_rows(patterns: str | Sequence[str], **settings: Any) -> Iterator[Any]:
 class _Find(beam.DoFn):
     """Patterns to files."""
 
-    def __init__(self, patterns: str | ValueProvider | Sequence[str], *, in_order: bool) -> None:
+    def __init__(self, patterns: str | ValueProvider | Sequence[str]) -> None:
         self._patterns = patterns
-        self._in_order = in_order
 
     def process(self, _: None) -> Iterable[FileMetadata]:
-        told = _told(self._patterns)
-        if not told:
-            raise OptionError("No input files are named.", option="input")
-        listed = [each.strip() for each in told.split(",")] if isinstance(told, str) else told
-        patterns = [_absolute(each) for each in listed]
-        found = [
-            (pattern, match.metadata_list)
-            for pattern, match in zip(patterns, FileSystems.match(list(patterns)), strict=True)
-        ]
-        for pattern, files in found:
-            if not files:
-                raise SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
-        # A file that two patterns match is one file.
-        files = {each.path: each for _, matched in found for each in matched}
-        return [files[path] for path in sorted(files)]
+        return matched(_told(self._patterns))
 
 
 def _absolute(pattern: str) -> str:
@@ -285,18 +299,27 @@ class _Read(beam.DoFn):
 
     def setup(self) -> None:
         self._reading: _Reading | None = None
-        self._rows_read = Meter(*self._names)
+        namespace, name, run = self._names
+        self._rows_read = Meter(namespace, name, run)
+        self._bytes_read = Meter(namespace, "bytes", run)
 
     def finish_bundle(self) -> None:
         self._rows_read.flush()
+        self._bytes_read.flush()
 
     def process(self, file: FileMetadata) -> Iterator[Any]:
         self._reading = self._reading or _Reading(self._settings)
         rows = self._reading.rows(file.path, placed=self._placed)
         with contextlib.closing(rows):  # and so the file, whatever happens
-            for each in rows:
+            done, size = 0, file.size_in_bytes
+            for count, each in enumerate(rows, start=1):
                 self._rows_read.inc()
+                if count % _LOOK_EVERY == 0:
+                    place = min(max(done, self._reading.place), size)
+                    self._bytes_read.inc(place - done)
+                    done = place
                 yield self._refusal(each) if isinstance(each, DeadLetter) else each
+            self._bytes_read.inc(size - done)
 
     def _refusal(self, letter: DeadLetter) -> TaggedOutput[str, DeadLetter]:
         if not self._handled:
@@ -317,6 +340,15 @@ class _Reading:
         self._header = settings["header"]
         rows = _told(settings["rows"])
         self._rows = int(rows) if rows else None
+        self._raw: Any = None
+
+    @property
+    def place(self) -> int:
+        """How many bytes of the file that is being read are read; of a compressed one likewise."""
+        try:
+            return int(self._raw.tell())
+        except (AttributeError, OSError, ValueError):
+            return 0
 
     def rows(self, path: str, *, placed: bool) -> Generator[Any, None, None]:
         """A file's rows, and a `DeadLetter` for each that can't be read and for the file's rest."""
@@ -334,7 +366,7 @@ class _Reading:
         return name
 
     def _rows_of(self, path: str, name: str, placed: bool) -> Iterator[Any]:
-        raw = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        raw = self._raw = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
         delimiter = self._delimiter or ("\t" if ".tsv" in path.lower() else ",")
         unit, first = FORMATS[name].unit, True
         with raw, uncompressed(path, raw) as binary:

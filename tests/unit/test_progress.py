@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from pipelines.progress import Counts, shown
+from pipelines.progress import Counts, Total, shown
 
 
 def test_counts_add_up_in_the_summary():
@@ -16,6 +16,14 @@ def test_counts_add_up_in_the_summary():
 
 def test_counts_that_do_not_add_up_say_so():
     assert "1 unaccounted" in str(Counts(read=3, written=2))
+
+
+def test_rows_in_all_are_told_or_reckoned_from_what_is_read_of_the_files():
+    counts = Counts(read=10, written=5, bytes=250)
+    assert Total(rows=30).rows_of(counts) == 30
+    assert Total(bytes=1000).rows_of(counts) == 40
+    assert Total(bytes=250).rows_of(counts) == 10, "all is read"
+    assert Total().rows_of(counts) == 10
 
 
 def test_lines_end_with_the_final_counts():
