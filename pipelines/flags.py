@@ -20,6 +20,7 @@ from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions, keyword_of
 
 __all__ = [
+    "SECRETS",
     "add_sink_flags",
     "in_process_unless_named",
     "is_in_process",
@@ -34,11 +35,12 @@ _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _NEAR = 0.75
 """How like a known flag an unknown one is that can only be meant for it."""
 
-_SECRETS = tuple(
+SECRETS = tuple(
     keyword_of(each.key.removeprefix("aws.credentials."))
     for each in SinkOptions.declared()
     if each.secret
 )
+"""How the keywords of options end that hold a secret, at any level of nested roles."""
 
 
 def names(text: str) -> list[str]:
@@ -130,7 +132,7 @@ def sink_options(
             others.append(each)
             continue
         keyword, separator, value = each.removeprefix("--").partition("=")
-        if keyword.endswith(_SECRETS):
+        if keyword.endswith(SECRETS):
             raise OptionError(
                 f"'{keyword}' holds a secret: it cannot be a flag. Let the workers find the "
                 f"credentials by another provider, such as ENV_VAR or PROFILE.",

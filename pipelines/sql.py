@@ -32,8 +32,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.options import keyword_of
 from pipelines.faults import interruptible, quiet, words
-from pipelines.flags import in_process_unless_named, refuse_misspelt
+from pipelines.flags import SECRETS, in_process_unless_named, refuse_misspelt
 from pipelines.letters import FailedRows
 from pipelines.live import metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
@@ -164,6 +165,12 @@ def _override(setting: str) -> tuple[str, str]:
     key, separator, value = setting.partition("=")
     if not (key and separator):
         raise OptionError(f"'--set' must have the form KEY=VALUE, not '{setting}'.", option="set")
+    if keyword_of(key).endswith(SECRETS):
+        raise OptionError(
+            f"'{key}' holds a secret: it cannot be a flag. Let the workers find the credentials by "
+            "another provider, such as ENV_VAR or PROFILE.",
+            option=key,
+        )
     return key, value
 
 

@@ -256,6 +256,14 @@ def test_a_wrong_script_is_refused_before_anything_is_run(script, message, job, 
     assert "Traceback" not in error
 
 
+def test_a_secret_cannot_be_a_flag(job, capsys):
+    for key in ("basic.secretkey", "role.provider.basic.accesskeyid"):
+        assert job(SINK, f"--set=aws.credentials.{key}=hush") == 1
+        error = capsys.readouterr().err
+        assert "holds a secret" in error
+        assert "hush" not in error
+
+
 def test_an_unknown_flag_names_the_nearest(job, capsys):
     assert job(SINK, "--dead_letter=x") == 1
     assert "Did you mean '--dead_letters'?" in capsys.readouterr().err
