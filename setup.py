@@ -30,7 +30,7 @@ class build_with_mains(build_py):  # noqa: N801 - as setuptools names commands
         if not self.editable_mode:
             for folder in _MAINS:
                 for path in sorted(Path(folder).rglob("*")):
-                    if path.suffix in (".py", ".json"):
+                    if path.suffix in (".json", ".py", ".xml"):
                         self._put(path)
 
     def _put(self, path: Path) -> None:

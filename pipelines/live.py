@@ -154,6 +154,8 @@ def counts_of(result: PipelineResult, namespace: str) -> Counts:
         result: The run.
         namespace: That of the counters `read` and `failed`.
     """
+    if hasattr(result, "_metrics"):  # the portable runner's keeps the first answer for good
+        result._metrics = None  # noqa: SLF001
     latencies = result.metrics().query(MetricsFilter().with_namespace(_SINK).with_name(_LATENCY))[
         "distributions"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,11 +67,13 @@ def test_the_wheel_takes_no_name_but_its_own_in_site_packages(wheel):
     with zipfile.ZipFile(wheel) as archive:
         entry = next(each for each in names if each.endswith("entry_points.txt"))
         assert "beam-dynamodb = beam_dynamodb.cli:main" in archive.read(entry).decode()
-        mains = [each for each in names if each.startswith("beam_dynamodb/pipelines/")]
-        for each in mains:
-            source = archive.read(each).decode()
-            assert "\nfrom pipelines" not in source, each
-            assert "\nimport pipelines" not in source, each
+        folders = ("beam_dynamodb/pipelines/", "beam_dynamodb/templates/")
+        for each in names:
+            if each.startswith(folders) and each.endswith(".py"):
+                source = archive.read(each).decode()
+                assert not re.search(
+                    r"^\s*(from|import) (pipelines|templates)\b", source, re.MULTILINE
+                ), each
 
 
 def test_the_installed_command_loads_a_file(installed, tmp_path):
