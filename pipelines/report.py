@@ -12,7 +12,7 @@ from pipelines.progress import Counts, History, time_text
 __all__ = ["html_report"]
 
 _WIDTH, _HEIGHT = 640, 160
-_LEFT, _BOTTOM, _TOP, _RIGHT = 64, 24, 12, 8
+_LEFT, _BOTTOM, _TOP, _RIGHT = 64, 24, 12, 24
 _POINTS = 120
 
 Of = Callable[[Counts, Counts, float], float]
@@ -166,7 +166,7 @@ def _points(plot: _Plot, samples: Sequence[tuple[float, Counts]]) -> list[tuple[
         for (before, a), (after, b) in zip(samples, samples[1:], strict=False)
         if after > before
     ]
-    return [(0.0, 0.0), *points] if points else [(0.0, 0.0), (1.0, 0.0)]
+    return [(0.0, points[0][1]), *points] if points else [(0.0, 0.0), (1.0, 0.0)]
 
 
 def _round_up(value: float) -> float:
