@@ -83,6 +83,24 @@ class Column:
     type: SqlType
 
 
+class _Nothing:
+    """A type that no value has."""
+
+
+_OWN_TYPES: dict[str, type] = {
+    "CHAR": str,
+    "VARCHAR": str,
+    "STRING": str,
+    "BOOLEAN": bool,
+    "BINARY": bytes,
+    "VARBINARY": bytes,
+    "BYTES": bytes,
+    "DOUBLE": float,
+    "DATE": date,
+}
+"""The Python type whose values need no conversion."""
+
+
 def convert_row(columns: tuple[Column, ...], passed: tuple[str, ...] = ()) -> Convert:
     """What makes the row of a table of a row: its columns in their order, by their types.
 
@@ -95,15 +113,20 @@ def convert_row(columns: tuple[Column, ...], passed: tuple[str, ...] = ()) -> Co
         a value is not of its type, where NULL stands in a column that is NOT NULL, and where a
         field is no column.
     """
-    converters = {each.name: each.type.converter() for each in columns}
+    # What has its column's own type already goes without a call, as most values do.
+    converters = [
+        (each.name, _OWN_TYPES.get(each.type.name, _Nothing), each.type.converter())
+        for each in columns
+    ]
 
     def convert(row: Any) -> dict[str, Any]:
         fields = row if type(row) is dict else row_mapping(row)
         made: dict[str, Any] = {}
         name = ""
         try:
-            for name, converter in converters.items():
-                made[name] = converter(fields.get(name))
+            for name, own_type, converter in converters:
+                value = fields.get(name)
+                made[name] = value if type(value) is own_type else converter(value)
         except Exception as error:
             raise row_error(within(step(name), error)) from cause_of(error)
         if len(made) != len(fields) or made.keys() != fields.keys():
