@@ -124,7 +124,7 @@ def _run(argv: Sequence[str]) -> Counts | str:
     with quiet():
         if arguments.dry_run:
             return _dry_run(arguments, sink, keys, source, options)
-        _check_sink(sink, arguments, keys)
+        _sink(sink, arguments, keys)  # refuses wrong options before anything is done
         if arguments.create_table:
             _create_table(arguments, sink, keys)
         return _load(arguments, sink, keys, source, options)
@@ -345,9 +345,6 @@ def _sink(
         change_kind=arguments.change_kind,
         order_by=arguments.order_by,
     )
-
-
-_check_sink = _sink
 
 
 def _build(

@@ -31,6 +31,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
+from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.options import keyword_of
 from pipelines.faults import interruptible, quiet, words
@@ -243,26 +244,37 @@ def _build(
         if dead_letters:
             handler = stack.enter_context(ErrorHandler(FailedRows(dead_letters, _NAMESPACE, "sql")))
         sources: dict[str, PCollection[Any]] = {}
+        made: dict[str, list[PCollection[Any]]] = {}
+        tables: dict[str, Table] = {}
         for number, each in enumerate(plans, start=1):
             rows = _rows(pipeline, each, sources, handler)
-            made = rows | f"Query{number}" >> _evaluated(each, handler)
-            _ = made | f"Insert{number}" >> _sink(each, overrides, handler)
+            table = each.insert.table
+            tables[table.name.text] = table
+            made.setdefault(table.name.text, []).append(
+                rows | f"Query{number}" >> QueryRows(each, handler)
+            )
+        # One step writes a table, whatever INSERTs it has: so two writes of a key never cross.
+        for name, parts in made.items():
+            together = parts | f"All of {name}" >> beam.Flatten()
+            _ = together | f"Insert into {name}" >> _sink(tables[name], overrides, handler)
 
 
 def _rows(
     pipeline: beam.Pipeline, made: Plan, sources: dict[str, PCollection[Any]], handler: Any
 ) -> PCollection[Any]:
     """What the query reads: each source is read once, however many queries there are."""
+    name = made.source.name.text if made.source else ""
+    if name in sources:
+        return sources[name]
     if made.source is None:
-        return sources.setdefault("", pipeline | "NoSource" >> beam.Create([{}]))
-    name = made.source.name.text
-    if name not in sources:
+        sources[name] = pipeline | "Nothing" >> beam.Create([{}])
+    else:
         read = _reader(made.source).with_error_handler(handler)
         sources[name] = pipeline | f"Read {name}" >> read
     return sources[name]
 
 
-class _evaluated(beam.PTransform[Any, Any]):  # noqa: N801 - reads as the step it is
+class QueryRows(beam.PTransform[Any, Any]):
     """Rows of the source to rows of the sink."""
 
     def __init__(self, made: Plan, handler: Any) -> None:
@@ -334,8 +346,7 @@ class Evaluate(beam.DoFn):
         )
 
 
-def _sink(made: Plan, overrides: Mapping[str, str], handler: Any) -> beam.PTransform[Any, Any]:
-    table = made.insert.table
+def _sink(table: Table, overrides: Mapping[str, str], handler: Any) -> beam.PTransform[Any, Any]:
     if table.options["connector"] == "print":
         transform: beam.PTransform[Any, Any] = CONNECTORS["print"](table)
         return transform

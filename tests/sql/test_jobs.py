@@ -221,6 +221,12 @@ def test_statement_set_reads_its_source_once_and_fills_both_sinks(db, endpoint, 
     assert items(db)[3] == {"id": {"N": "3"}, "name": {"S": "6"}, "price": {"NULL": True}}
 
 
+def test_several_inserts_may_fill_one_table(db, endpoint, job, capsys):
+    script = SINK + "".join(f"INSERT INTO users VALUES ({n}, 'a', {n});" for n in range(1, 6))
+    assert job(script, endpoint) == 0, capsys.readouterr().err
+    assert sorted(items(db)) == [1, 2, 3, 4, 5]
+
+
 def test_check_runs_nothing(db, endpoint, job, capsys):
     assert job(SINK + "INSERT INTO users VALUES (1, 'a', 1);", endpoint, "--check") == 0
     assert "The script is right: 1 tables, 1 INSERTs." in capsys.readouterr().out
