@@ -13,6 +13,7 @@ import apache_beam as beam
 from apache_beam.metrics.execution import MetricsEnvironment
 from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.metrics.metricbase import MetricName
+from apache_beam.runners.portability import portable_runner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.runners.worker import statesampler
 
@@ -154,8 +155,8 @@ def counts_of(result: PipelineResult, namespace: str) -> Counts:
         result: The run.
         namespace: That of the counters `read` and `failed`.
     """
-    if hasattr(result, "_metrics"):  # the portable runner's keeps the first answer for good
-        result._metrics = None  # noqa: SLF001
+    if isinstance(result, portable_runner.PipelineResult):
+        result._metrics = None  # noqa: SLF001 - else it keeps the first answer for good
     latencies = result.metrics().query(MetricsFilter().with_namespace(_SINK).with_name(_LATENCY))[
         "distributions"
     ]
