@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak bench check lint format types contracts docs build clean
+.PHONY: help install demo test soak bench check lint format types contracts docs site build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ bench: $(INSTALLED) ## Measure against other ways to write (ROWS=… REPEAT=… 
 	@$(BIN)/python -m benchmarks --rows=$(ROWS) $(foreach option,REPEAT ONLY ENDPOINT TABLE REGION OUTPUT,\
 	  $(if $($(option)),--$(shell echo $(option) | tr A-Z a-z)='$($(option))'))
 
-check: lint types contracts test ## Everything CI asks for: style, types, import contracts, tests
+check: lint types contracts site test ## Everything CI asks for: style, types, contracts, pages, tests
 
 lint: $(INSTALLED) ## Style and format
 	$(BIN)/ruff check .
@@ -57,8 +57,11 @@ types: $(INSTALLED) ## mypy --strict
 contracts: $(INSTALLED) ## Who may import whom
 	$(BIN)/lint-imports
 
-docs: $(INSTALLED) ## Write the generated parts of README.md anew
+docs: $(INSTALLED) ## Write the generated parts of README.md and the documentation anew
 	$(BIN)/python docs/options_table.py
+
+site: $(INSTALLED) ## Build the documentation's pages into build/site; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 build: $(INSTALLED) ## Build the sdist and the wheel into dist/
 	$(BIN)/python -m build

@@ -4,6 +4,40 @@ The licence stands here because --setup_file builds with whatever setuptools is 
 77 refuse `license = "Apache-2.0"` in pyproject.toml, and later ones every older way to say it.
 """
 
-from setuptools import setup
+from __future__ import annotations
 
-setup(license="Apache-2.0")
+import re
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+_MAINS = ("pipelines", "templates")
+_IMPORT = re.compile(rf"^(\s*(?:from|import) )({'|'.join(_MAINS)})\b", re.MULTILINE)
+_COMMAND = re.compile(r"python -m (?:pipelines|templates)\.(load|sql|replay)\b")
+
+
+class build_with_mains(build_py):  # noqa: N801 - as setuptools names commands
+    """Puts the mains into the package, for the command `beam-dynamodb`.
+
+    In the checkout they are folders beside the package. As such they would take names as general
+    as `pipelines` in everybody's site-packages, so there they are `beam_dynamodb.pipelines`.
+    """
+
+    def run(self) -> None:
+        """Builds the package and its mains."""
+        super().run()
+        if not self.editable_mode:
+            for folder in _MAINS:
+                for path in sorted(Path(folder).rglob("*")):
+                    if path.suffix in (".json", ".py", ".xml"):
+                        self._put(path)
+
+    def _put(self, path: Path) -> None:
+        text = _IMPORT.sub(r"\1beam_dynamodb.\2", path.read_text(encoding="utf-8"))
+        target = Path(self.build_lib, "beam_dynamodb", path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_COMMAND.sub(r"beam-dynamodb \1", text), encoding="utf-8")
+
+
+setup(license="Apache-2.0", cmdclass={"build_py": build_with_mains})

@@ -10,6 +10,7 @@ from beam_dynamodb.errors import (
     RowError,
     ServiceError,
     SourceNotSupportedError,
+    SqlError,
     WriteError,
 )
 from beam_dynamodb.options import SinkOptions
@@ -33,6 +34,7 @@ __all__ = [
     "ServiceError",
     "SinkOptions",
     "SourceNotSupportedError",
+    "SqlError",
     "WriteDeadLetters",
     "WriteError",
     "WriteResult",

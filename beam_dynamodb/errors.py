@@ -15,6 +15,7 @@ __all__ = [
     "RowError",
     "ServiceError",
     "SourceNotSupportedError",
+    "SqlError",
     "WriteError",
 ]
 
@@ -41,6 +42,22 @@ class OptionError(DynamoDBSinkError, ValueError):
     def __init__(self, message: str, *, option: str | None = None) -> None:
         super().__init__(message)
         self.option = option
+
+
+class SqlError(OptionError):
+    """SQL cannot be read, or asks for what cannot be.
+
+    Attributes:
+        line: Where, from 1 on.
+        column: Where in that line, from 1 on.
+    """
+
+    def __init__(
+        self, message: str, *, line: int = 0, column: int = 0, option: str | None = None
+    ) -> None:
+        super().__init__(message, option=option)
+        self.line = line
+        self.column = column
 
 
 class SourceNotSupportedError(DynamoDBSinkError):

@@ -55,10 +55,10 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
     Takes a sink's `FailedRecord`s, what Beam's own error handling gives, and `DeadLetter`s, in any
     windows. A transform for Beam's `ErrorHandler`. Returns the paths of the files.
 
-    Bounded input makes the file `path`, or with several shards files such as
-    `failed-00000-of-00004.jsonl`. Unbounded input makes a file for each bundle, such as
-    `failed-0d9f….jsonl`, complete as soon as it has this name: no trigger holds a dead letter
-    back, and none comes too late.
+    Bounded input makes the file `path` (on S3 only if there is a dead letter), or with several
+    shards files such as `failed-00000-of-00004.jsonl`. Unbounded input makes a file for each
+    bundle, such as `failed-0d9f….jsonl`, complete as soon as it has this name: no trigger holds a
+    dead letter back, and none comes too late.
     """
 
     def __init__(self, path: str, *, shards: int = 1) -> None:
@@ -77,10 +77,16 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
         lines = failed | "ToLines" >> beam.ParDo(ToLines()).with_output_types(str)
         if not lines.is_bounded:
             return lines | "ToFiles" >> beam.ParDo(_WriteBundle(self._path))
+        # Beam writes to S3 in parts, of which an empty file has none: S3 refuses it.
+        no_empty = self._path.startswith("s3://")
         if self._shards == 1:
-            return lines | "ToFile" >> beam.io.WriteToText(self._path, shard_name_template="")
+            return lines | "ToFile" >> beam.io.WriteToText(
+                self._path, shard_name_template="", skip_if_empty=no_empty
+            )
         stem, suffix = posixpath.splitext(self._path)
-        return lines | "ToFiles" >> beam.io.WriteToText(stem, suffix, num_shards=self._shards)
+        return lines | "ToFiles" >> beam.io.WriteToText(
+            stem, suffix, num_shards=self._shards, skip_if_empty=no_empty
+        )
 
 
 class ToLines(beam.DoFn):

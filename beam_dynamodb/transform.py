@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.options.value_provider import ValueProvider
@@ -15,6 +15,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints import KV
 from apache_beam.utils.shared import Shared
 
+from beam_dynamodb.declared import Columns, ToColumns
 from beam_dynamodb.errors import SourceNotSupportedError, WriteError
 from beam_dynamodb.options import keyword_of
 from beam_dynamodb.requests import ChangeKind
@@ -27,6 +28,9 @@ from beam_dynamodb.steps import (
     WriteLatest,
     WriteLatestUntilTimeout,
 )
+
+if TYPE_CHECKING:
+    from beam_dynamodb.ddl import Table
 
 __all__ = ["ReadFromDynamoDB", "WriteToDynamoDB"]
 
@@ -117,6 +121,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         )
         self._settings.check()
         self._handling: ErrorHandling | None = None
+        self._columns: Columns | None = None
 
     @classmethod
     def from_options(
@@ -151,6 +156,50 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             change_kind=change_kind,
             **keywords,
         )
+
+    @classmethod
+    def from_ddl(
+        cls,
+        ddl: str | Table,
+        *,
+        options: Mapping[str, Any] | None = None,
+        order_by: str | None = None,
+        change_kind: ChangeKind = None,
+    ) -> WriteToDynamoDB:
+        """A sink from Flink's CREATE TABLE, which also declares what rows look like.
+
+        Rows are checked and converted by the declared types: a column that a row lacks is NULL,
+        and a field that is no column, or a value that is not of its column's type, is a bad row.
+        Records are deduplicated by PARTITIONED BY, else by PRIMARY KEY.
+
+        Args:
+            ddl: One CREATE TABLE statement, or what `parse_table` made of it. Beside WITH it may
+                have COMMENT, PARTITIONED BY, PRIMARY KEY, watermarks and computed columns; the
+                last two are never written. Its WITH may also have `change-kind` and `order-by`,
+                each the name of a column.
+            options: Options by their keys that stand in for those of the WITH clause, for secrets
+                and for endpoints of tests.
+            order_by: As for the constructor.
+            change_kind: As for the constructor; its field need not be a column.
+
+        Raises:
+            SqlError: The statement can't be read, or declares what can't be; its `line` and
+                `column` say where.
+            SourceNotSupportedError: The statement is a query.
+        """
+        from beam_dynamodb.ddl import parse_table  # sqlglot is not loaded where no SQL is
+
+        table = parse_table(ddl) if isinstance(ddl, str) else ddl
+        table.check_sink(options)
+        sink = cls.from_options(
+            table.sink_options(options),
+            partitioned_by=table.key_names,
+            primary_key=table.primary_key,
+            order_by=order_by or table.order_by,
+            change_kind=change_kind or table.change_kind,
+        )
+        sink._columns = Columns(table.columns, change_kind)  # noqa: SLF001
+        return sink
 
     def with_exception_handling(
         self,
@@ -198,6 +247,12 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
     def expand(self, rows: PCollection[Any]) -> WriteResult:
         """Builds the steps; see the class."""
         settings, handling = self._settings, self._handling and self._handling.for_workers()
+        failures: list[PCollection[Any]] = []
+        if self._columns is not None:
+            rows, undeclared = rows | "ToColumns" >> beam.ParDo(
+                ToColumns(self._columns, settings, handling)
+            ).with_outputs(FAILED, main="rows")
+            failures = [undeclared]
         requests, refused = rows | "ToRequest" >> beam.ParDo(
             ToRequest(settings, handling)
         ).with_outputs(FAILED, main="requests")
@@ -211,7 +266,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         # Each element comes back in the windows it had.
         written._windowing = failed._windowing = rows.windowing  # noqa: SLF001
         written.element_type = rows.element_type
-        return WriteResult(written, self._dead_letters(rows, refused, failed))
+        return WriteResult(written, self._dead_letters(rows, *failures, refused, failed))
 
     def _dead_letters(
         self, rows: PCollection[Any], *failed: PCollection[Any]

@@ -1,4 +1,4 @@
-"""Writes the table of options into README.md, from the declarations in `SinkOptions`."""
+"""Writes the table of options into the pages that have it, from what `SinkOptions` declares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from beam_dynamodb.options import Option, SinkOptions
 
-README = Path(__file__).parent.parent / "README.md"
+PAGES = (Path(__file__).parent.parent / "README.md", Path(__file__).parent / "options.md")
 BEGIN = "<!-- options: written by `make docs` -->\n"
 END = "<!-- end of options -->\n"
 
@@ -23,7 +23,7 @@ def options_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A README's text, with the table between its markers as it should be.
+    """A page's text, with the table between its markers as it should be.
 
     Raises:
         ValueError: A marker is missing.
@@ -31,7 +31,7 @@ def with_table(text: str) -> str:
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
-        raise ValueError("README.md has lost the markers of the table of options")
+        raise ValueError("the page has lost the markers of the table of options")
     return head + begin + options_table() + end + tail
 
 
@@ -53,8 +53,9 @@ def _default(option: Option[object]) -> str:
 
 
 def main() -> int:
-    """Writes README.md anew."""
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Writes the pages anew."""
+    for page in PAGES:
+        page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -1,1 +1,4 @@
-"""Pipelines to run from a checkout; each module has a `main(argv)`. Not part of the package."""
+"""Pipelines to run; each module that can be run has a `main(argv)`.
+
+In a checkout they stand beside the package; the wheel has them as `beam_dynamodb.pipelines`.
+"""

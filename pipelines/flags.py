@@ -10,23 +10,37 @@ import argparse
 import difflib
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    StandardOptions,
+    _BeamArgumentParser,
+)
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions, keyword_of
 
-__all__ = ["add_sink_flags", "names", "read_flags", "refuse_misspelt", "sink_options"]
+__all__ = [
+    "SECRETS",
+    "add_sink_flags",
+    "in_process_unless_named",
+    "is_in_process",
+    "names",
+    "read_flags",
+    "refuse_misspelt",
+    "sink_options",
+]
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
-_NEAR = 0.85
-"""How like a flag of ours another one is that can only be meant for it; none of Beam's is."""
+_NEAR = 0.75
+"""How like a known flag an unknown one is that can only be meant for it."""
 
-_SECRETS = tuple(
+SECRETS = tuple(
     keyword_of(each.key.removeprefix("aws.credentials."))
     for each in SinkOptions.declared()
     if each.secret
 )
+"""How the keywords of options end that hold a secret, at any level of nested roles."""
 
 
 def names(text: str) -> list[str]:
@@ -76,11 +90,22 @@ def read_flags(
     arguments, rest = parser.parse_known_args(list(argv))
     sink, rest = sink_options(arguments, rest)
     refuse_misspelt(parser, rest)
-    options = PipelineOptions(rest)
+    return arguments, sink, in_process_unless_named(PipelineOptions(rest))
+
+
+def in_process_unless_named(options: PipelineOptions) -> PipelineOptions:
+    """Beam's options with the in-process runner where none is named.
+
+    The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
+    """
     standard = options.view_as(StandardOptions)
-    # The plain DirectRunner may fetch a program from the internet; this one is part of Beam.
     standard.runner = standard.runner or _IN_PROCESS
-    return arguments, sink, options
+    return options
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Whether the pipeline runs in this process alone, one bundle after the other."""
+    return bool(options.view_as(StandardOptions).runner == _IN_PROCESS)
 
 
 def sink_options(
@@ -107,7 +132,7 @@ def sink_options(
             others.append(each)
             continue
         keyword, separator, value = each.removeprefix("--").partition("=")
-        if keyword.endswith(_SECRETS):
+        if keyword.endswith(SECRETS):
             raise OptionError(
                 f"'{keyword}' holds a secret: it cannot be a flag. Let the workers find the "
                 f"credentials by another provider, such as ENV_VAR or PROFILE.",
@@ -127,11 +152,26 @@ def refuse_misspelt(parser: argparse.ArgumentParser, rest: Sequence[str]) -> Non
     Raises:
         OptionError: A flag is misspelt. It names the one that was meant.
     """
-    known = [each for action in parser._actions for each in action.option_strings]  # noqa: SLF001
+    ours = _flags_of(parser)
+    of_beam = _flags_of_beam()
     for flag in (each.partition("=")[0] for each in rest if each.startswith("--")):
-        near = difflib.get_close_matches(flag, known, n=1, cutoff=_NEAR)
+        if flag in of_beam:
+            continue
+        near = difflib.get_close_matches(flag, [*ours, *of_beam], n=1, cutoff=_NEAR)
         if near:
             raise OptionError(f"Unknown flag '{flag}'. Did you mean '{near[0]}'?", option=flag)
+
+
+def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {each for action in parser._actions for each in action.option_strings}  # noqa: SLF001
+
+
+def _flags_of_beam() -> set[str]:
+    """The flags that Beam knows. A job server may know more, therefore not all others are wrong."""
+    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)  # noqa: SLF001
+    return _flags_of(parser)
 
 
 def _flags() -> list[Option[object]]:

@@ -1,56 +1,76 @@
-r"""Loads CSV files into a DynamoDB table.
+r"""Loads files into a DynamoDB table.
 
-    python -m pipelines.load --input=flights.csv --numbers=year,month,day \
-        --table_name=flights --aws_region=us-east-2 --partitioned_by=flight,time_hour
+    python -m pipelines.load --input='s3://bucket/users-*.jsonl.zst' --types=user_id:N,tags:SS \
+        --keys=user_id --table_name=users --aws_region=us-east-2 --dead_letters=failed.jsonl
 
-The files may be plain, gzip, bzip2 or zip, on any file system that Beam knows, and the runner any
-that Beam has; without `--runner` it is the in-process one.
+Files are CSV (with a header line), JSON lines, exports of DynamoDB, Parquet or Avro; plain, gzip,
+bzip2, zstd or zip; on any file system that Beam knows. The runner is any that Beam has; without
+`--runner` it is the in-process one, which reads the files in the order of their names, so that of
+two rows of one key the later one stays.
 
 Exit codes: 0 all rows are written or superseded, 1 the load failed, 3 some rows failed and are in
-`--dead_letters`.
+`--dead_letters`, 130 it was stopped with Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
-import bz2
 import contextlib
-import csv
-import gzip
-import io
-import itertools
-import re
-import string
 import sys
+import tempfile
 import uuid
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io import fileio
-from apache_beam.io.filesystem import CompressionTypes, FileMetadata
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.metrics.execution import MetricsEnvironment
-from apache_beam.metrics.metric import Metrics, MetricsFilter
-from apache_beam.metrics.metricbase import MetricName
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
-from beam_dynamodb import DynamoDBSinkError, WriteToDynamoDB
-from beam_dynamodb.replay import WriteDeadLetters as DeadLettersToFile
-from pipelines.flags import add_sink_flags, names, read_flags
-from pipelines.progress import Counts, shown
+from beam_dynamodb import (
+    Delete,
+    DynamoDBSinkError,
+    OptionError,
+    Put,
+    SinkOptions,
+    WriteToDynamoDB,
+)
+from beam_dynamodb.errors import RowError
+from beam_dynamodb.table import TableKey
+from beam_dynamodb.values import attribute_value, row_mapping
+from pipelines.columns import Columns, names
+from pipelines.dry_run import Estimate, Judge, Reasons, estimate
+from pipelines.faults import interruptible, quiet, words
+from pipelines.flags import add_sink_flags, is_in_process, read_flags
+from pipelines.letters import FailedRows
+from pipelines.live import WatchSink, counts_here, counts_of
+from pipelines.new_table import Billing, create_table, describe
+from pipelines.progress import Counts, History, Total, shown
+from pipelines.report import html_report
+from pipelines.sources import ReadRows, SourceRow, first_rows, matched
 
 __all__ = ["main", "run"]
 
 _NAMESPACE = "beam_dynamodb.load"
 _SOME_FAILED = 3
-_INTEGER = re.compile(r"[+-]?\d{1,38}")
+_STOPPED = 130
+_KEY_TYPES = ("S", "N", "B")
 
-Row = dict[str, Any]
+
+class Stopped(KeyboardInterrupt):
+    """The user pressed Ctrl-C.
+
+    Attributes:
+        counts: What had become of the rows by then.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        super().__init__()
+        self.counts = counts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,194 +80,216 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as this module says.
     """
     try:
-        counts = run(sys.argv[1:] if argv is None else argv)
-    except (DynamoDBSinkError, ValueError, OSError, RuntimeError) as fault:
-        print(f"The load failed. {fault}", file=sys.stderr)
+        done = _run(sys.argv[1:] if argv is None else argv)
+    except Stopped as stop:
+        print(f"Stopped. {stop.counts}", file=sys.stderr)
+        print(
+            "What was written stays written. To load the rest, run the same again: writing a row "
+            "twice does no harm.",
+            file=sys.stderr,
+        )
+        return _STOPPED
+    except Exception as fault:  # file systems and runners have errors of their own
+        print(f"The load failed. {words(fault)}", file=sys.stderr)
         return 1
-    print(counts)
-    return _SOME_FAILED if counts.failed else 0
+    print(done)
+    failed = done.failed if isinstance(done, Counts) else 0
+    return _SOME_FAILED if failed else 0
 
 
 def run(argv: Sequence[str]) -> Counts:
     """Runs the load, showing how far it is.
 
     Args:
-        argv: Flags of the load, of the sink and of Beam.
+        argv: Flags of the load, of the sink and of Beam; not `--dry_run`.
 
     Returns:
         What became of the rows.
 
     Raises:
         OptionError: An option of the sink is not allowed; nothing was read.
+        SourceError: A file, or a row of it, cannot be read.
         DynamoDBSinkError: A row, or the table, cannot be written.
     """
+    done = _run(argv)
+    assert isinstance(done, Counts)  # noqa: S101 - a dry run is for the command line
+    return done
+
+
+def _run(argv: Sequence[str]) -> Counts | str:
     arguments, sink, options = read_flags(_parser(), argv)
+    FileSystems.set_options(options)  # for what is read and written outside of the pipeline
+    keys = _keys(arguments)
+    source = _source(arguments, in_order=is_in_process(options))
+    with quiet():
+        if arguments.dry_run:
+            return _dry_run(arguments, sink, keys, source, options)
+        _sink(sink, arguments, keys)  # refuses wrong options before anything is done
+        if arguments.create_table:
+            _create_table(arguments, sink, keys)
+        return _load(arguments, sink, keys, source, options)
+
+
+def _load(
+    arguments: argparse.Namespace,
+    sink: Mapping[str, object],
+    keys: Sequence[str],
+    source: ReadRows,
+    options: PipelineOptions,
+) -> Counts:
     pipeline = beam.Pipeline(options=options)
     this = f"{_NAMESPACE}.{uuid.uuid4()}"
-    _build(pipeline, arguments, sink, this)
+    _build(pipeline, arguments, sink, keys, source, this)
+    history = History()
     result: PipelineResult | None = None
-    with shown(
-        lambda: _counts_here(this) if result is None else _counts_of(result),
-        total=arguments.rows,
-    ):
-        result = pipeline.run()  # the in-process runner returns when all is done, others at once
-        result.wait_until_finish()
-    return _counts_of(result)
+
+    def counts() -> Counts:
+        return counts_here(this) if result is None else counts_of(result, _NAMESPACE)
+
+    with interruptible() as interrupt:
+        try:
+            with shown(counts, total=_total(arguments), history=history):
+                result = pipeline.run()  # the in-process runner returns when all is done
+                result.wait_until_finish()
+        except BaseException:
+            if not interrupt.pressed:
+                raise
+            if result is not None:
+                result.cancel()
+            raise Stopped(history.samples[-1][1]) from None
+        finally:
+            _write_report(arguments, history)
+    return counts_of(result, _NAMESPACE)
+
+
+def _total(arguments: argparse.Namespace) -> Total:
+    """How much there is to load; `--rows` is told of each file, so of one file it is all."""
+    files = matched(arguments.input)
+    if arguments.rows:
+        return Total(rows=arguments.rows if len(files) == 1 else None)
+    return Total(bytes=sum(each.size_in_bytes for each in files))
+
+
+def _write_report(arguments: argparse.Namespace, history: History) -> None:
+    if arguments.report:
+        facts = {"Table": arguments.table_name, "Input": ", ".join(arguments.input)}
+        page = html_report(f"Load into {arguments.table_name}", history, facts)
+        raw = FileSystems.create(arguments.report, compression_type=CompressionTypes.UNCOMPRESSED)
+        with raw:
+            raw.write(page.encode())
+
+
+# --- flags ---------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.load",
-        description="Loads CSV files into a DynamoDB table. Flags of Beam follow the others.",
+        description="Loads files into a DynamoDB table. Flags of Beam follow the others.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--input", required=True, help="CSV files with a header line: a path or a pattern."
+    _add_source_flags(parser.add_argument_group("what is read"))
+    _add_column_flags(parser.add_argument_group("how rows are made"))
+    _add_load_flags(parser.add_argument_group("how it is loaded"))
+    add_sink_flags(parser)
+    return parser
+
+
+def _add_source_flags(group: Any) -> None:
+    group.add_argument(
+        "--input",
+        required=True,
+        action="append",
+        help="Files: a path or a pattern, such as s3://bucket/*.parquet. Repeatable.",
     )
-    parser.add_argument("--rows", type=_count, help="Load only so many rows of each file.")
-    parser.add_argument(
-        "--numbers", type=names, default=[], help="Columns that hold numbers: a,b. Others: text."
+    group.add_argument(
+        "--format",
+        default="auto",
+        help="csv, json (lines, or an export of DynamoDB), dynamodb-json, parquet or avro. "
+        "Default: as each file's name says.",
     )
-    parser.add_argument("--null", default="", help="The text of a cell that has no value.")
-    parser.add_argument(
+    group.add_argument("--encoding", default="utf-8", help="Of CSV and JSON files. Default: utf-8.")
+    group.add_argument("--delimiter", help="Between the cells of CSV. Default: a comma.")
+    group.add_argument("--rows", type=_count, help="Load only so many rows of each file.")
+
+
+def _add_column_flags(group: Any) -> None:
+    group.add_argument(
+        "--types",
+        default="",
+        metavar="COLUMN:TYPE,…",
+        help="DynamoDB's types of columns, such as user_id:N,tags:SS. Of CSV others are text.",
+    )
+    group.add_argument(
+        "--numbers", default="", metavar="NAMES", help="Columns that hold numbers: a,b."
+    )
+    group.add_argument(
+        "--rename", default="", metavar="COLUMN:ATTRIBUTE,…", help="Attributes' names: id:user_id."
+    )
+    group.add_argument("--drop", default="", metavar="NAMES", help="Columns to leave out: a,b.")
+    group.add_argument("--null", default="", help="The text of a cell that has no value.")
+    group.add_argument(
+        "--set_separator", default=";", help="Between the members of a set. Default: a semicolon."
+    )
+    group.add_argument(
         "--derive",
         action="append",
         default=[],
         metavar="NAME=TEMPLATE",
         help="An attribute made of columns, such as flight_id={carrier}{flight}. Repeatable.",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--change_kind", metavar="NAME", help="The attribute that says +I, +U, -U or -D."
+    )
+    group.add_argument(
+        "--order_by", metavar="NAME", help="The attribute that is greatest in a key's latest row."
+    )
+
+
+def _add_load_flags(group: Any) -> None:
+    group.add_argument(
+        "--keys",
+        type=names,
+        default=[],
+        metavar="NAMES",
+        help="The table's key attributes, the partition key first: a,b. As --primary_key.",
+    )
+    group.add_argument(
+        "--delete",
+        action="store_true",
+        help="Delete the items whose keys the files hold, instead of writing rows.",
+    )
+    group.add_argument(
+        "--create_table",
+        nargs="?",
+        const="on-demand",
+        metavar="on-demand|provisioned:READ,WRITE",
+        help="Create the table first if there is none, with --keys. Default: on-demand.",
+    )
+    group.add_argument(
         "--dead_letters",
         metavar="PATH",
-        help="Put rows that cannot be written into this file, as JSON lines, and go on. "
+        help="Put rows that cannot be read or written into this file, as JSON lines, and go on. "
         "Without it the first such row ends the load.",
     )
-    add_sink_flags(parser)
-    return parser
-
-
-# --- the pipeline --------------------------------------------------------------------------
-
-
-def _build(
-    pipeline: beam.Pipeline, arguments: argparse.Namespace, sink: Mapping[str, object], run: str
-) -> None:
-    derived = dict(_derived(each) for each in arguments.derive)
-    needed = {*arguments.numbers, *(field for each in derived.values() for field in _fields(each))}
-    with contextlib.ExitStack() as stack:
-        handler = None
-        if arguments.dead_letters:
-            handler = stack.enter_context(
-                ErrorHandler(WriteDeadLetters(arguments.dead_letters, run))
-            )
-        rows = (
-            pipeline
-            | "Find" >> fileio.MatchFiles(arguments.input, fileio.EmptyMatchTreatment.DISALLOW)
-            | "Read" >> beam.ParDo(ReadCsv(arguments.rows, frozenset(needed)))
-            | "CountRead" >> beam.ParDo(Count("read", run))
-            | "Convert" >> _guarded(ToRow(arguments.numbers, arguments.null, derived), handler)
-        )
-        write = WriteToDynamoDB.from_options(
-            sink, partitioned_by=arguments.partitioned_by, primary_key=arguments.primary_key
-        )
-        result = rows | "Write" >> write.with_error_handler(handler)
-        _ = result.written | "CountWritten" >> beam.ParDo(Count("written", run))
-
-
-def _guarded(convert: beam.DoFn, handler: ErrorHandler | None) -> beam.PTransform[Any, Any]:
-    step = beam.ParDo(convert)
-    return step.with_exception_handling(error_handler=handler) if handler else step
-
-
-class ReadCsv(beam.DoFn):
-    """Reads a file's rows, each a mapping from the header's names to the cells' text."""
-
-    def __init__(self, rows: int | None, needed: frozenset[str]) -> None:
-        self._rows = rows
-        self._needed = needed
-
-    def process(self, file: FileMetadata) -> Iterator[dict[str | None, Any]]:
-        """Yields the rows.
-
-        Raises:
-            ValueError: The file is no CSV file in UTF-8, or its header is not as the load needs it.
-        """
-        raw = FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED)
-        with raw, _uncompressed(file.path, raw) as binary:
-            text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
-            cells = csv.DictReader(text, strict=True)
-            try:
-                self._check_header(file.path, cells.fieldnames or ())
-                yield from itertools.islice(cells, self._rows)
-            except (csv.Error, UnicodeDecodeError) as cause:
-                raise ValueError(
-                    f"{file.path} is no CSV file in UTF-8 after line {cells.line_num}: {cause}"
-                ) from cause
-
-    def _check_header(self, path: str, header: Sequence[str]) -> None:
-        missing = self._needed - set(header)
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise ValueError(f"{path} has more than one column {', '.join(twice)}")
-
-
-class ToRow(beam.DoFn):
-    """Makes a row of cells: numbers of the columns that hold numbers, None of empty cells."""
-
-    def __init__(self, numbers: Iterable[str], null: str, derived: Mapping[str, str]) -> None:
-        self._numbers = list(numbers)
-        self._null = null
-        self._derived = derived
-
-    def process(self, cells: Mapping[str | None, Any]) -> Iterator[Row]:
-        """Yields the row.
-
-        Raises:
-            ValueError: A cell is missing, or holds something else than a number.
-        """
-        if None in cells or None in cells.values():
-            raise ValueError("the row has not as many cells as the header")
-        row: Row = {str(name): None if cell == self._null else cell for name, cell in cells.items()}
-        for name in self._numbers:
-            text = row[name]
-            row[name] = None if text is None else _number(name, text)
-        for name, template in self._derived.items():
-            row[name] = template.format_map(cells)
-        yield row
-
-
-class Count(beam.DoFn):
-    """Counts elements, for the job's metrics and for the display of this process."""
-
-    def __init__(self, name: str, run: str) -> None:
-        self._name = MetricName(run, name)
-        self._counter = Metrics.counter(_NAMESPACE, name)
-
-    def setup(self) -> None:
-        """Gets the counter of this process, which no pickle carries."""
-        self._shown = Metrics.DelegatingCounter(self._name, process_wide=True)
-
-    def process(self, element: Any) -> Iterator[Any]:
-        """Counts one and passes it on."""
-        self._counter.inc()
-        self._shown.inc()
-        yield element
-
-
-class WriteDeadLetters(beam.PTransform[Any, Any]):
-    """Counts failed rows and writes them into a file, which `pipelines.replay` reads."""
-
-    def __init__(self, path: str, run: str) -> None:
-        super().__init__()
-        self._path = path
-        self._run = run
-
-    def expand(self, failed: PCollection[Any]) -> Any:
-        """Writes them."""
-        counted = failed | "Count" >> beam.ParDo(Count("failed", self._run))
-        return counted | "ToFile" >> DeadLettersToFile(self._path)
+    group.add_argument("--report", metavar="PATH", help="Write a page with plots of the run.")
+    group.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="Write nothing; say what would be written, what it would cost and what would fail.",
+    )
+    group.add_argument(
+        "--price_per_million",
+        type=float,
+        metavar="PRICE",
+        help="For --dry_run: what a million write units cost.",
+    )
+    group.add_argument(
+        "--write_capacity",
+        type=float,
+        metavar="UNITS",
+        help="For --dry_run: write units a second. Default: what the table has, if it says.",
+    )
 
 
 def _count(text: str) -> int:
@@ -257,69 +299,230 @@ def _count(text: str) -> int:
     return count
 
 
-# --- cells ---------------------------------------------------------------------------------
+def _columns(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "types": arguments.types,
+        "numbers": arguments.numbers,
+        "rename": arguments.rename,
+        "drop": arguments.drop,
+        "null": arguments.null,
+        "separator": arguments.set_separator,
+        "derive": arguments.derive,
+    }
 
 
-def _uncompressed(path: str, raw: Any) -> Any:
-    """The contents of a file as a binary file: of a zip archive the first file in it."""
-    if path.endswith(".zip"):
-        archive = zipfile.ZipFile(raw)
-        return archive.open(archive.namelist()[0])
-    if path.endswith(".gz"):
-        return gzip.open(raw)
-    return bz2.open(raw) if path.endswith(".bz2") else raw
-
-
-def _number(name: str, text: str) -> int | Decimal:
-    try:
-        return int(text) if _INTEGER.fullmatch(text) else Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"column '{name}' holds something else than a number") from None
-
-
-def _derived(setting: str) -> tuple[str, str]:
-    name, separator, template = setting.partition("=")
-    if not (name and separator):
-        raise ValueError(f"--derive must have the form NAME=TEMPLATE, not '{setting}'")
-    try:
-        _fields(template)
-    except ValueError as cause:
-        raise ValueError(f"--derive cannot be '{setting}': {cause}") from cause
-    return name, template
-
-
-def _fields(template: str) -> list[str]:
-    """The columns that a template names."""
-    fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    if any(not field or field.isdigit() or set(field) & set(".[") for field in fields):
-        raise ValueError("a column stands in braces by its name, such as {carrier}")
-    return fields
-
-
-# --- counts --------------------------------------------------------------------------------
-
-
-def _counts_here(run: str) -> Counts:
-    """What this process has counted so far; all there is where the runner is in this process."""
-    container = MetricsEnvironment.process_wide_container()
-
-    def count(name: str) -> int:
-        return int(container.get_counter(MetricName(run, name)).get_cumulative())
-
-    return Counts(read=count("read"), written=count("written"), failed=count("failed"))
-
-
-def _counts_of(result: PipelineResult) -> Counts:
-    def count(namespace: str, name: str) -> int:
-        wanted = MetricsFilter().with_namespace(namespace).with_name(name)
-        return sum(each.result or 0 for each in result.metrics().query(wanted)["counters"])
-
-    return Counts(
-        read=count(_NAMESPACE, "read"),
-        written=count("beam_dynamodb", "written"),
-        superseded=count("beam_dynamodb", "superseded"),
-        failed=count(_NAMESPACE, "failed"),
+def _source(arguments: argparse.Namespace, *, in_order: bool) -> ReadRows:
+    return ReadRows(
+        arguments.input,
+        format=arguments.format,
+        columns=_columns(arguments),
+        encoding=arguments.encoding,
+        delimiter=arguments.delimiter,
+        rows=arguments.rows,
+        in_order=in_order,
     )
+
+
+def _keys(arguments: argparse.Namespace) -> list[str]:
+    if arguments.keys and arguments.primary_key and arguments.keys != arguments.primary_key:
+        raise OptionError(
+            "'--keys' and '--primary_key' are the same; give one of them.", option="keys"
+        )
+    keys: list[str] = arguments.keys or arguments.primary_key
+    return keys
+
+
+# --- the pipeline --------------------------------------------------------------------------
+
+
+def _sink(
+    sink: Mapping[str, object], arguments: argparse.Namespace, keys: Sequence[str]
+) -> WriteToDynamoDB:
+    return WriteToDynamoDB.from_options(
+        sink,
+        partitioned_by=arguments.partitioned_by,
+        primary_key=keys,
+        change_kind=arguments.change_kind,
+        order_by=arguments.order_by,
+    )
+
+
+def _build(
+    pipeline: beam.Pipeline,
+    arguments: argparse.Namespace,
+    sink: Mapping[str, object],
+    keys: Sequence[str],
+    source: ReadRows,
+    run: str,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        handler = None
+        if arguments.dead_letters:
+            letters = FailedRows(arguments.dead_letters, _NAMESPACE, run)
+            handler = stack.enter_context(ErrorHandler(letters))
+        rows = _rows(pipeline, arguments, keys, source, run, handler)
+        write = _sink(sink, arguments, keys).with_error_handler(handler)
+        result = rows | "Write" >> write
+        _ = result.written | "CountWritten" >> beam.ParDo(WatchSink(_NAMESPACE, run))
+
+
+def _rows(
+    pipeline: beam.Pipeline,
+    arguments: argparse.Namespace,
+    keys: Sequence[str],
+    source: ReadRows,
+    run: str,
+    handler: Any,
+) -> PCollection[Any]:
+    rows = pipeline | "Read" >> source.with_error_handler(handler).counting(_NAMESPACE, run)
+    if arguments.delete:
+        return rows | "ToDelete" >> beam.ParDo(ToDelete(keys))
+    return rows
+
+
+class ToDelete(beam.DoFn):
+    """Rows to deletes by their key attributes; without any told, all of a row is its key."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = list(keys)
+
+    def process(self, row: Any) -> Iterator[Delete]:
+        """Yields the delete; the sink refuses it where the key lacks."""
+        if isinstance(row, Delete):
+            yield row
+            return
+        row = row.row if isinstance(row, Put) else row
+        key = {name: row[name] for name in self._keys if name in row} if self._keys else row
+        where = getattr(row, "where", None)
+        yield Delete(key if where is None else SourceRow(key, where))
+
+
+# --- before a load -------------------------------------------------------------------------
+
+
+def _create_table(
+    arguments: argparse.Namespace, sink: Mapping[str, object], keys: Sequence[str]
+) -> None:
+    options = SinkOptions.parse(sink)
+    billing = Billing.parse(arguments.create_table)
+    if create_table(options, keys, _key_types(arguments, keys), billing):
+        print(f"Created the table '{options.table_name}' ({arguments.create_table}).")
+
+
+def _key_types(arguments: argparse.Namespace, keys: Sequence[str]) -> dict[str, str]:
+    """DynamoDB's types of the key attributes: as told, else those of the first row."""
+    columns = Columns.parse(**_columns(arguments))
+    told = {columns.rename.get(name, name): tag for name, tag in columns.types.items()}
+    if all(name in told for name in keys):
+        return _checked_types({name: told[name] for name in keys})
+    row = next(first_rows(arguments.input, **_reading(arguments)), None)
+    if row is None:
+        raise OptionError("The input holds no row that tells the types of the keys.", option="keys")
+    fields = row_mapping(getattr(row, "row", getattr(row, "key", row)))
+    missing = [name for name in keys if name not in fields]
+    if missing:
+        raise OptionError(f"The rows have no attribute {', '.join(missing)}.", option="keys")
+    return _checked_types({name: _tag(fields[name]) for name in keys})
+
+
+def _tag(value: Any) -> str:
+    try:
+        [tag] = value if isinstance(value, dict) else attribute_value(value)
+    except (RowError, ValueError):
+        return "?"
+    return str(tag)
+
+
+def _checked_types(types: dict[str, str]) -> dict[str, str]:
+    for name, tag in types.items():
+        if tag not in _KEY_TYPES:
+            raise OptionError(
+                f"The key attribute '{name}' has the type {tag}, but a key is S, N or B; "
+                f"give it one with '--types'.",
+                option="types",
+            )
+    return types
+
+
+def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "format": arguments.format,
+        "columns": _columns(arguments),
+        "encoding": arguments.encoding,
+        "delimiter": arguments.delimiter,
+    }
+
+
+def _dry_run(
+    arguments: argparse.Namespace,
+    sink: Mapping[str, object],
+    keys: Sequence[str],
+    source: ReadRows,
+    options: PipelineOptions,
+) -> str:
+    if not is_in_process(options):
+        raise OptionError(
+            "'--dry_run' runs in this process; leave '--runner' out.", option="runner"
+        )
+    settled = SinkOptions.parse(sink)
+    _sink(sink, arguments, keys)
+    table = _described(settled)
+    judge = Judge(settled.table_name, _table_key(keys, table), _judging(arguments, settled))
+    with tempfile.TemporaryDirectory() as folder:
+        letters = Path(folder) / "letters.jsonl"
+        pipeline = beam.Pipeline(options=options)
+        with ErrorHandler(FailedRows(str(letters), _NAMESPACE, "dry_run")) as handler:
+            rows = _rows(pipeline, arguments, keys, source, "dry_run", handler)
+            handler.add_error_pcollection(rows | "Judge" >> beam.ParDo(judge))
+        result = pipeline.run()
+        result.wait_until_finish()
+        reasons = Reasons.of_files([letters])
+        if arguments.dead_letters:
+            _copy(letters, arguments.dead_letters)
+    return _told(estimate(result, reasons), arguments, table)
+
+
+def _copy(letters: Path, to: str) -> None:
+    with FileSystems.create(to, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(letters.read_bytes())
+
+
+def _judging(arguments: argparse.Namespace, settled: SinkOptions) -> dict[str, Any]:
+    return {
+        "partitioned_by": tuple(arguments.partitioned_by),
+        "order_by": arguments.order_by,
+        "change_kind": arguments.change_kind,
+        "ignore_nulls": settled.sink_ignore_nulls,
+    }
+
+
+def _described(settled: SinkOptions) -> Mapping[str, Any]:
+    """The table as it is; a dry run can do without, and without credentials too."""
+    try:
+        return describe(settled) or {}
+    except DynamoDBSinkError:
+        return {}
+
+
+def _table_key(keys: Sequence[str], table: Mapping[str, Any]) -> TableKey | None:
+    schema = sorted(table.get("KeySchema", ()), key=lambda each: each["KeyType"])
+    found = tuple(keys) or tuple(each["AttributeName"] for each in schema)
+    types = {
+        each["AttributeName"]: each["AttributeType"]
+        for each in table.get("AttributeDefinitions", ())
+    }
+    if not found:
+        return None
+    return TableKey(
+        found, tuple(types[name] for name in found) if set(found) <= set(types) else None
+    )
+
+
+def _told(found: Estimate, arguments: argparse.Namespace, table: Mapping[str, Any]) -> str:
+    capacity = arguments.write_capacity or float(
+        table.get("ProvisionedThroughput", {}).get("WriteCapacityUnits", 0)
+    )
+    return found.text(arguments.price_per_million, capacity or None)
 
 
 if __name__ == "__main__":

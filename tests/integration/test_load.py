@@ -101,13 +101,20 @@ def test_two_columns_of_one_name_are_refused_since_one_would_be_lost(tmp_path, f
 
 
 @pytest.mark.parametrize(
-    "contents", [b'id,n\na,1\nb,2\nc,"3', b"id,n\na,1\nb,\xff\n"], ids=["open quote", "Latin-1"]
+    ("contents", "reason"),
+    [
+        (b'id,n\na,1\nb,2\nc,"3', " is no CSV file in UTF-8 after line 4"),
+        (b"id,n\na,1\nb,\xff\n", ", line 3, column 'n': the cell is not in UTF-8"),
+        ("id,n\na,1\n".encode("utf-16"), " is no CSV file in UTF-8"),
+        (b"", " is empty"),
+    ],
+    ids=["open quote", "Latin-1", "UTF-16", "empty"],
 )
-def test_a_file_that_is_no_csv_in_utf_8_is_named(tmp_path, flags, capsys, contents):
+def test_a_file_that_is_no_csv_in_utf_8_is_named(tmp_path, flags, capsys, contents, reason):
     path = tmp_path / "a.csv"
     path.write_bytes(contents)
     assert load.main([f"--input={path}", *flags]) == 1
-    assert f"The load failed. {path} is no CSV file in UTF-8" in capsys.readouterr().err
+    assert f"The load failed. {path}{reason}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("template", ["{id", "{}", "{0}", "{id.name}"])

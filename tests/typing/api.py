@@ -31,6 +31,7 @@ def writes(rows: PCollection[Any]) -> None:
     assert_type(sink.with_error_handler(None), WriteToDynamoDB)
     WriteToDynamoDB(table_of, aws_region="us-east-2", sink_batch_max_size=10)
     WriteToDynamoDB.from_options({"connector": "dynamodb", "table-name": "visits"})
+    assert_type(WriteToDynamoDB.from_ddl("CREATE TABLE …", options={}), WriteToDynamoDB)
     result = sink.expand(rows)
     assert_type(result, WriteResult)
     assert_type(result.failed, PCollection[FailedRecord] | None)

@@ -70,6 +70,8 @@ def test_secret_cannot_be_a_flag(flag):
         (load, "--partitoned_by=id", "--partitioned_by"),
         (load, "--number=n", "--numbers"),
         (load, "--dead-letters=x", "--dead_letters"),
+        (load, "--tpyes=id:N", "--types"),
+        (load, "--runer=FlinkRunner", "--runner"),
         (replay, "--only_retryable", "--only_retriable"),
     ],
 )
@@ -91,4 +93,6 @@ def test_no_flag_of_beam_is_taken_for_a_misspelt_one(main):
             each._add_argparse_args(beams)
     flags = [each for action in beams._actions for each in action.option_strings]
     assert "--runner" in flags
+    # Flags that only a job server knows.
+    flags += ["--parallelism=2", "--checkpointing_interval=1", "--object_reuse", "--attached_mode"]
     refuse_misspelt(main._parser(), flags)

@@ -1,0 +1,77 @@
+"""What a failed run says to the person who started it: the fault, without Beam's additions."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+
+__all__ = ["Interrupt", "interruptible", "quiet", "words"]
+
+_STEP = re.compile(r" \[while running '[^']*'\]")
+_LAST_ERROR = re.compile(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): (.+)", re.MULTILINE)
+_MOST = 2_000
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps Beam from logging the traceback of a fault that the command is about to tell.
+
+    With `BEAM_DYNAMODB_DEBUG=1` in the environment nothing is kept back.
+    """
+    logger = logging.getLogger("apache_beam.runners")
+    level = logger.level
+    if os.environ.get("BEAM_DYNAMODB_DEBUG") != "1":
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class Interrupt:
+    """Whether the user has pressed Ctrl-C.
+
+    Attributes:
+        pressed: True from then on.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """Remembers Ctrl-C while the block lasts: Beam makes another error of KeyboardInterrupt."""
+    interrupt = Interrupt()
+
+    def press(*_: object) -> None:
+        interrupt.pressed = True
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def words(fault: BaseException) -> str:
+    """The fault in words.
+
+    Beam appends the step's name, and a runner in another process gives the worker's whole
+    traceback as text, of which the last error is what happened.
+    """
+    text = str(fault.args[0]) if fault.args and isinstance(fault.args[0], str) else str(fault)
+    if "Traceback (most recent call last)" in text:
+        found = _LAST_ERROR.findall(text)
+        text = found[-1] if found else text
+    text = _STEP.sub("", text).strip()
+    return (text or type(fault).__name__)[:_MOST]

@@ -1,0 +1,474 @@
+"""The query of an INSERT: checked when the script is read, evaluated on batches of rows.
+
+DuckDB evaluates it (`docs/decisions` says why), on one table that holds the batch. Knows nothing
+of Beam.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, NoReturn
+
+import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]
+import sqlglot
+from sqlglot import exp
+
+from beam_dynamodb.ddl import NOT_A_SOURCE, Table
+from beam_dynamodb.errors import RowError, SourceNotSupportedError, SqlError
+from beam_dynamodb.sql_text import statements
+from beam_dynamodb.sql_types import Column, SqlType, convert_row
+from pipelines.sql_functions import MACROS, FlinkQuery, Untranslatable, in_duckdb
+from pipelines.sql_script import Insert, Script
+
+__all__ = ["Engine", "NotEvaluated", "Plan", "plan"]
+
+_BATCH = "flink_batch"
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_BEAM_SQL = (
+    "A SQL job here works row by row. For joins, aggregates and windows run Beam SQL "
+    "(apache_beam.transforms.sql.SqlTransform) and write its result with WriteToDynamoDB"
+)
+_REFUSED: dict[type[exp.Expr], str] = {
+    exp.Join: "JOIN",
+    exp.Lateral: "LATERAL",
+    exp.Group: "GROUP BY",
+    exp.Having: "HAVING",
+    exp.Distinct: "DISTINCT",
+    exp.AggFunc: "An aggregate function",
+    exp.Window: "OVER",
+    exp.Order: "ORDER BY",
+    exp.Limit: "LIMIT",
+    exp.Fetch: "FETCH",
+    exp.Offset: "OFFSET",
+    exp.Union: "UNION",
+    exp.Intersect: "INTERSECT",
+    exp.Except: "EXCEPT",
+    exp.Unnest: "UNNEST",
+    exp.MatchRecognize: "MATCH_RECOGNIZE",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An INSERT that can be run; plain data, so that it can travel to the workers.
+
+    Attributes:
+        insert: What was asked.
+        source: The table that the query reads, or None where it reads none.
+        sql: The query in DuckDB's words, of a table with the source's columns.
+        constants: The value of each column that PARTITION gives.
+        targets: The columns that the query fills, in its order.
+    """
+
+    insert: Insert
+    source: Table | None
+    sql: str
+    constants: Mapping[str, Any]
+    targets: tuple[Column, ...]
+
+
+def plan(script: Script, insert: Insert) -> Plan:
+    """Makes sure that an INSERT can be run, and how; nothing is read or written.
+
+    Raises:
+        SqlError: It can't; it says where.
+        SourceNotSupportedError: It reads a table that can only be written.
+    """
+    query = _parsed(insert)
+    source = _source(script, query, insert)
+    for each in query.walk():
+        _check_by_row(each, insert)
+    _check_columns(query, source, insert)
+    try:
+        sql = _with_source(in_duckdb(query, _schema(source)), source)
+    except Untranslatable as fault:
+        _fail(str(fault), fault.node, insert)
+    targets = _targets(insert)
+    made = Plan(insert, source, sql, _constants(insert), targets)
+    _check_result(made, query)
+    return made
+
+
+# --- checks --------------------------------------------------------------------------------
+
+
+def _parsed(insert: Insert) -> exp.Expr:
+    _check_commas(insert.query)
+    try:
+        query = sqlglot.parse_one(insert.query, read=FlinkQuery)
+    except sqlglot.ParseError as fault:
+        first = fault.errors[0]
+        line, column = first["line"] or insert.place.line, first["col"] or 1
+        shown, reason = first["highlight"] or "<EOF>", first["description"] or ""
+        raise SqlError(
+            f'SQL parse failed. Encountered "{shown}" at line {line}, column {column}. '
+            f"{'An expression is missing.' if 'Required' in reason else reason}",
+            line=line,
+            column=column,
+        ) from None
+    if isinstance(query, exp.Values):
+        return exp.select("*").from_(exp.alias_(query, "v", table=True))
+    return query
+
+
+def _check_commas(query: str) -> None:
+    """Refuses a comma that nothing follows, which sqlglot overlooks."""
+    for stream in statements(query):
+        while not stream.ended:
+            if stream.take().is_word(",") and (
+                stream.ended or stream.next.is_word("FROM", ")", ",", "WHERE")
+            ):
+                stream.refuse("an expression")
+
+
+def _source(script: Script, query: exp.Expr, insert: Insert) -> Table | None:
+    views = {each.alias for each in query.find_all(exp.CTE)}
+    found = [each for each in query.find_all(exp.Table) if each.name not in views]
+    if len(found) > 1:
+        _fail(f"The query reads more than one table. {_BEAM_SQL}", found[1], insert)
+    if not found:
+        return None
+    table = script.tables.get(found[0].name)
+    if table is None:
+        _fail(
+            f"Object '{found[0].name}' not found; the script has created {sorted(script.tables)}",
+            found[0],
+            insert,
+        )
+    if table.options.get("connector") == "dynamodb":
+        raise SourceNotSupportedError(NOT_A_SOURCE)
+    found[0].set("db", None)
+    found[0].set("catalog", None)
+    return table
+
+
+def _check_by_row(node: exp.Expr, insert: Insert) -> None:
+    for kind, name in _REFUSED.items():
+        if isinstance(node, kind):
+            _fail(f"{name} is not supported. {_BEAM_SQL}", node, insert)
+    if isinstance(node, exp.Subquery) and not isinstance(node.parent, (exp.From, exp.Table)):
+        _fail(f"A query inside an expression is not supported. {_BEAM_SQL}", node, insert)
+
+
+def _check_columns(query: exp.Expr, source: Table | None, insert: Insert) -> None:
+    """Names columns that are none, where the query is a plain one over its table."""
+    if source is None or query.find(exp.Subquery) or query.find(exp.CTE):
+        return
+    known = [*(each.name for each in source.columns), *source.computed]
+    inside = {"MAP", *(unit.name for unit in query.find_all(exp.Var))}
+    for column in query.find_all(exp.Column):
+        first = column.parts[0].name if len(column.parts) > 1 else column.name
+        table = query.find(exp.Table)
+        tables = {table.name, table.alias} if table else set()
+        if first in known or first in tables or column.name.upper() in inside | _UNITS:
+            continue
+        near = difflib.get_close_matches(column.name, known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        _fail(f"Column '{column.name}' not found in any table{hint}", column, insert)
+
+
+_UNITS = {
+    "LOCALTIME",
+    "LOCALTIMESTAMP",
+    "SECOND",
+    "MINUTE",
+    "HOUR",
+    "DAY",
+    "WEEK",
+    "MONTH",
+    "QUARTER",
+    "YEAR",
+}
+
+
+def _targets(insert: Insert) -> tuple[Column, ...]:
+    by_name = {each.name: each for each in insert.table.columns}
+    if insert.columns:
+        return tuple(by_name[name] for name in insert.columns)
+    return tuple(each for name, each in by_name.items() if name not in insert.partition)
+
+
+def _constants(insert: Insert) -> dict[str, Any]:
+    columns = tuple(each for each in insert.table.columns if each.name in insert.partition)
+    try:
+        return dict(convert_row(columns)(dict(insert.partition)))
+    except RowError as fault:
+        insert.place.fail(f"PARTITION: {fault.message}")
+
+
+def _check_result(made: Plan, query: exp.Expr) -> None:
+    """Lets DuckDB look at the query, with no row in the table, and compares the columns."""
+    insert = made.insert
+    try:
+        fields = Engine(made).result_schema()
+    except duckdb.Error as fault:
+        _refuse_binding(fault, query, insert)
+    sink = insert.table
+    if len(fields) != len(made.targets):
+        insert.place.fail(
+            f"Column types of query result and sink for '{sink.name.text}' do not match. Cause: "
+            f"Different number of columns. Query schema: {[each.name for each in fields]}. "
+            f"Sink schema: {[each.name for each in made.targets]}"
+        )
+    for position, (found, wanted) in enumerate(zip(fields, made.targets, strict=True)):
+        family = _family(found.type)
+        if family not in (None, _FAMILIES[wanted.type.name]):
+            insert.place.fail(
+                f"Column types of query result and sink for '{sink.name.text}' do not match. "
+                f"Cause: Incompatible types for sink column '{wanted.name}' at position "
+                f"{position}: the query gives {family}, the sink takes {wanted.type}. Use CAST"
+            )
+
+
+def _refuse_binding(fault: duckdb.Error, query: exp.Expr, insert: Insert) -> NoReturn:
+    words = str(fault).split("\n")[0].partition(": ")[2] or str(fault)
+    for node in query.find_all(exp.Anonymous):
+        if f"name {str(node.this).lower()} " in words.lower():
+            _fail(f"No match found for function signature {node.this}", node, insert)
+    insert.place.fail(f"SQL validation failed. {words}")
+
+
+def _fail(message: str, node: exp.Expr, insert: Insert) -> NoReturn:
+    for each in node.walk():
+        if "line" in each.meta:
+            line = int(each.meta["line"])
+            # sqlglot tells the column of the last letter.
+            column = int(each.meta["col"]) - (each.meta["end"] - each.meta["start"])
+            raise SqlError(f"{message} (line {line}, column {column})", line=line, column=column)
+    insert.place.fail(message)
+
+
+# --- types ---------------------------------------------------------------------------------
+
+_FAMILIES = {
+    **dict.fromkeys(("CHAR", "VARCHAR", "STRING", "INTERVAL YEAR TO MONTH"), "text"),
+    **dict.fromkeys(("BINARY", "VARBINARY", "BYTES"), "bytes"),
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INT", "BIGINT"), "numbers"),
+    **dict.fromkeys(("DECIMAL", "FLOAT", "DOUBLE"), "numbers"),
+    "BOOLEAN": "booleans",
+    "DATE": "dates",
+    "TIME": "times of day",
+    "TIMESTAMP": "times",
+    "TIMESTAMP_LTZ": "instants",
+    "INTERVAL DAY TO SECOND": "intervals",
+    "ARRAY": "arrays",
+    "MAP": "maps",
+    "ROW": "rows",
+}  # fmt: skip
+
+
+def _family(kind: pa.DataType) -> str | None:
+    """What kind of values a result's column has; None where it has no type, as NULL alone."""
+    tests = (
+        (pa.types.is_null, None),
+        (pa.types.is_boolean, "booleans"),
+        (pa.types.is_integer, "numbers"),
+        (pa.types.is_floating, "numbers"),
+        (pa.types.is_decimal, "numbers"),
+        (pa.types.is_date, "dates"),
+        (pa.types.is_time, "times of day"),
+        (pa.types.is_timestamp, "instants" if getattr(kind, "tz", None) else "times"),
+        (pa.types.is_duration, "intervals"),
+        (pa.types.is_interval, "intervals"),
+        (pa.types.is_list, "arrays"),
+        (pa.types.is_map, "maps"),
+        (pa.types.is_struct, "rows"),
+        (pa.types.is_binary, "bytes"),
+        (pa.types.is_large_binary, "bytes"),
+    )
+    return next((name for test, name in tests if test(kind)), "text")
+
+
+_ARROW = {
+    "BOOLEAN": pa.bool_(),
+    "TINYINT": pa.int8(),
+    "SMALLINT": pa.int16(),
+    "INT": pa.int32(),
+    "BIGINT": pa.int64(),
+    "FLOAT": pa.float32(),
+    "DOUBLE": pa.float64(),
+    "DATE": pa.date32(),
+    "TIME": pa.time64("us"),
+    "TIMESTAMP": pa.timestamp("us"),
+    "TIMESTAMP_LTZ": pa.timestamp("us", "UTC"),
+    "INTERVAL DAY TO SECOND": pa.duration("us"),
+    **dict.fromkeys(("BINARY", "VARBINARY", "BYTES"), pa.binary()),
+}
+
+
+def _arrow(kind: SqlType) -> pa.DataType:
+    if kind.name == "DECIMAL":
+        return pa.decimal128(kind.precision, kind.scale)
+    if kind.name == "ARRAY":
+        return pa.list_(_arrow(kind.elements[0]))
+    if kind.name == "MAP":
+        return pa.map_(*map(_arrow, kind.elements))
+    if kind.name == "ROW":
+        return pa.struct([(name, _arrow(each)) for name, each in kind.fields])
+    return _ARROW.get(kind.name, pa.string())
+
+
+def _in_arrow(value: Any, kind: SqlType) -> Any:
+    """A value of a type as pyarrow takes it."""
+    if value is None:
+        return None
+    if kind.name in ("TIMESTAMP", "TIMESTAMP_LTZ") and isinstance(value, str):
+        return datetime.fromisoformat(value[:26] + ("+00:00" if value.endswith("Z") else ""))
+    if kind.name == "ARRAY":
+        return [_in_arrow(each, kind.elements[0]) for each in value]
+    if kind.name == "MAP":
+        of_key, of_value = kind.elements
+        return [(_in_arrow(k, of_key), _in_arrow(v, of_value)) for k, v in value.items()]
+    if kind.name == "ROW":
+        return {name: _in_arrow(value[name], each) for name, each in kind.fields}
+    return value
+
+
+_NESTED = ("TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY", "MAP", "ROW")
+
+
+def _from_arrow(value: Any, kind: SqlType) -> Any:
+    """A result's value as the sink's type takes it: the fields of a ROW go by position."""
+    if value is None:
+        return None
+    if kind.name == "ROW" and isinstance(value, dict):
+        return tuple(
+            _from_arrow(each, field)
+            for each, (_, field) in zip(value.values(), kind.fields, strict=False)
+        )
+    if kind.name == "ARRAY" and isinstance(value, list):
+        return [_from_arrow(each, kind.elements[0]) for each in value]
+    if kind.name == "MAP" and isinstance(value, list):
+        return {key: _from_arrow(each, kind.elements[1]) for key, each in value}
+    return value
+
+
+def _schema(source: Table | None) -> dict[str, dict[str, str]]:
+    if source is None:
+        return {}
+    simple = {"STRING": "TEXT", "BYTES": "BLOB", "TIMESTAMP_LTZ": "TIMESTAMPTZ"}
+    columns = {
+        each.name: simple.get(each.type.name, each.type.name)
+        for each in source.columns
+        if each.type.name not in ("ARRAY", "MAP", "ROW") and "INTERVAL" not in each.type.name
+    }
+    return {source.name.text: columns}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _with_source(sql: str, source: Table | None) -> str:
+    """The query over the batch, which stands for the source with its computed columns."""
+    if source is None:
+        return sql
+    computed = "".join(
+        f", {in_duckdb(sqlglot.parse_one(each, read=FlinkQuery), {})} AS {_quoted(name)}"
+        for name, each in source.computed.items()
+    )
+    table = f"{_quoted(source.name.text)} AS (SELECT *{computed} FROM {_BATCH})"  # noqa: S608 - the user's own statement
+    if sql.upper().startswith("WITH "):
+        return f"WITH {table}, {sql[5:]}"
+    return f"WITH {table} {sql}"
+
+
+# --- evaluation ----------------------------------------------------------------------------
+
+
+class NotEvaluated(NamedTuple):
+    """A row of the source on which an expression fails.
+
+    Attributes:
+        row: The row.
+        reason: Why, without the values.
+    """
+
+    row: Mapping[str, Any]
+    reason: str
+
+
+class Engine:
+    """Evaluates one plan's query, in one thread."""
+
+    def __init__(self, made: Plan) -> None:
+        self._plan = made
+        self._connection = duckdb.connect(
+            config={"threads": 1, "preserve_insertion_order": True, "enable_external_access": False}
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute(MACROS)
+        source = made.source
+        self._columns = source.columns if source else ()
+        self._arrow = pa.schema([(each.name, _arrow(each.type)) for each in self._columns])
+
+    def close(self) -> None:
+        """Gives back its memory."""
+        self._connection.close()
+
+    def result_schema(self) -> list[Any]:
+        """Names and types of the result's columns."""
+        try:
+            return list(self._result([]).schema)
+        finally:
+            self.close()
+
+    def rows(self, batch: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any] | NotEvaluated]:
+        """The sink's rows of a batch of the source's, in its order.
+
+        Where an expression can't be evaluated, such as a CAST of text that is no number, the
+        batch is taken apart until the rows at fault stand alone, each in its place.
+        """
+        try:
+            result = self._result(batch)
+        except (duckdb.Error, pa.ArrowException) as fault:
+            if len(batch) < 2:
+                reason = f"an expression of the query fails: {_first_line(fault)}"
+                yield NotEvaluated(batch[0], reason)
+                return
+            half = len(batch) // 2
+            yield from self.rows(batch[:half])
+            yield from self.rows(batch[half:])
+            return
+        yield from self._sink_rows(result)
+
+    def _sink_rows(self, result: pa.Table) -> Iterator[dict[str, Any]]:
+        targets, constants = self._plan.targets, self._plan.constants
+        columns = [
+            [_from_arrow(value, target.type) for value in values.to_pylist()]
+            if target.type.name in _NESTED
+            else values.to_pylist()
+            for values, target in zip(result.columns, targets, strict=True)
+        ]
+        names = [each.name for each in targets]
+        for values in zip(*columns, strict=True):
+            yield {**constants, **dict(zip(names, values, strict=True))}
+
+    def _result(self, batch: Sequence[Mapping[str, Any]]) -> pa.Table:
+        connection = self._connection
+        if self._columns:
+            connection.register(
+                _BATCH, pa.Table.from_arrays(self._arrays(batch), schema=self._arrow)
+            )
+        return connection.sql(self._plan.sql).to_arrow_table()
+
+    def _arrays(self, batch: Sequence[Mapping[str, Any]]) -> list[pa.Array]:
+        return [
+            pa.array(
+                [_in_arrow(row.get(each.name), each.type) for row in batch]
+                if each.type.name in _NESTED
+                else [row.get(each.name) for row in batch],
+                field.type,
+            )
+            for each, field in zip(self._columns, self._arrow, strict=True)
+        ]
+
+
+def _first_line(fault: Exception) -> str:
+    """What a fault says, without the values that it quotes."""
+    return _QUOTED.sub("'…'", str(fault).split("\n")[0])

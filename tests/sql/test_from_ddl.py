@@ -1,0 +1,113 @@
+"""`WriteToDynamoDB.from_ddl` in a pipeline: rows by declared types, bad ones as dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
+
+from beam_dynamodb import Delete, Put, RowError, WriteToDynamoDB
+from beam_dynamodb.testing import FakeDynamoDB, FakeServer
+
+DDL = """CREATE TABLE prices (
+  id BIGINT, price DECIMAL(10, 2), at TIMESTAMP(3), tags ARRAY<STRING>,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'dynamodb', 'table-name' = 'prices', 'aws.region' = 'us-east-2')"""
+
+
+@pytest.fixture
+def server():
+    db = FakeDynamoDB()
+    db.create_table("prices", {"id": "N"})
+    with FakeServer(db) as found:
+        yield found
+
+
+def sink(server, ddl=DDL, **settings):
+    return WriteToDynamoDB.from_ddl(ddl, options={"aws.endpoint": server.endpoint}, **settings)
+
+
+def write(elements, transform):
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        _ = pipeline | beam.Create(elements, reshuffle=False) | transform
+
+
+def test_rows_puts_and_deletes_become_what_the_columns_declare(server):
+    write(
+        [
+            {"id": "1", "price": 1.5, "at": "2024-01-02 03:04:05", "tags": ("a",)},
+            beam.Row(id=2, price=2),
+            Put({"id": 3}),
+        ],
+        sink(server),
+    )
+    write([Delete({"id": "2"})], sink(server))
+    items = {item["id"]["N"]: item for item in server.db.items("prices")}
+    assert items["1"] == {
+        "id": {"N": "1"},
+        "price": {"N": "1.5"},
+        "at": {"S": "2024-01-02T03:04:05"},
+        "tags": {"L": [{"S": "a"}]},
+    }
+    assert items["3"]["price"] == {"NULL": True}
+    assert sorted(items) == ["1", "3"]
+
+
+def test_the_primary_key_deduplicates_and_deletes(server):
+    changes = [
+        {"op": "+I", "id": 1, "price": 1},
+        {"op": "+U", "id": 1, "price": 2},
+        {"op": "+I", "id": 2},
+        {"op": "-D", "id": 2},
+    ]
+    write(changes, sink(server, change_kind="op"))
+    assert [item["price"] for item in server.db.items("prices")] == [{"N": "2"}]
+    assert len(server.db.writes) == 2, "of each key only the latest is sent"
+
+
+def test_bad_rows_are_dead_letters_and_their_neighbours_are_written(server):
+    rows = [{"id": 1}, {"id": None}, {"id": 2, "price": "x"}, {"id": 3, "colour": "red"}, {"id": 4}]
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        result = pipeline | beam.Create(rows) | sink(server).with_exception_handling()
+        failed = result.failed | beam.Map(lambda each: (each.element, each.code, each.message))
+        refused = "A row can't be written to table 'prices'"
+        null = "the column is NOT NULL, however, a null value is being written into it"
+        no_column = "no column of this name is declared; the columns are"
+        assert_that(
+            failed,
+            equal_to(
+                [
+                    (
+                        {"id": None},
+                        "InvalidValue",
+                        f"{refused}: id: {null}",
+                    ),
+                    (
+                        {"id": 2, "price": "x"},
+                        "InvalidValue",
+                        f"{refused}: price: DECIMAL(10, 2) is declared, but the text is no number",
+                    ),
+                    (
+                        {"id": 3, "colour": "red"},
+                        "InvalidValue",
+                        f"{refused}: colour: {no_column} ['id', 'price', 'at', 'tags']",
+                    ),
+                ]
+            ),
+        )
+    counters = pipeline.result.metrics().query(
+        beam.metrics.MetricsFilter().with_namespace("beam_dynamodb")
+    )["counters"]
+    counts = Counter()
+    for each in counters:
+        counts[each.key.metric.name] += each.result
+    assert (counts["received"], counts["written"], counts["failed"]) == (5, 2, 3)
+    assert sorted(item["id"]["N"] for item in server.db.items("prices")) == ["1", "4"]
+
+
+def test_without_dead_letters_a_bad_row_fails_the_pipeline(server):
+    with pytest.raises(RowError, match=r"table 'prices': price: DECIMAL\(10, 2\) is declared"):
+        write([{"id": 1, "price": "x"}], sink(server))

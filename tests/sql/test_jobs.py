@@ -1,0 +1,314 @@
+"""SQL jobs: files and made rows in, DynamoDB and the terminal out."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import fastavro
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from beam_dynamodb.testing import FakeDynamoDB, FakeServer
+from pipelines import sql
+
+SINK = """
+CREATE TABLE users (
+  id BIGINT, name STRING, price DECIMAL(10, 2), PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'dynamodb', 'table-name' = 'users', 'aws.region' = 'us-east-2');
+"""
+
+
+@pytest.fixture
+def db():
+    found = FakeDynamoDB()
+    found.create_table("users", {"id": "N"})
+    return found
+
+
+@pytest.fixture
+def endpoint(db):
+    with FakeServer(db) as server:
+        yield f"--set=aws.endpoint={server.endpoint}"
+
+
+def items(db):
+    return {int(item["id"]["N"]): item for item in db.items("users")}
+
+
+def source(path, form, columns="id BIGINT, name STRING, price DOUBLE", options=""):
+    return (
+        f"CREATE TABLE src ({columns}) WITH ('connector' = 'filesystem', 'path' = '{path}', "
+        f"'format' = '{form}'{options});"
+    )
+
+
+def parquet_file(path):
+    table = pa.table({"id": [1, 2], "name": ["a", "b"], "price": [1.5, 2.25], "more": [0, 0]})
+    parquet.write_table(table, path)
+
+
+def avro_file(path):
+    fields = [("id", "long"), ("name", "string"), ("price", "double")]
+    schema = {
+        "type": "record",
+        "name": "r",
+        "fields": [{"name": name, "type": kind} for name, kind in fields],
+    }
+    rows = [{"id": 1, "name": "a", "price": 1.5}, {"id": 2, "name": "b", "price": 2.25}]
+    with open(path, "wb") as file:
+        fastavro.writer(file, schema, rows)
+
+
+def csv_file(path):
+    path.write_text("1,a,1.5\n2,b,2.25\n", encoding="utf-8")
+
+
+def json_file(path):
+    with gzip.open(path, "wt") as file:
+        file.write('{"id":1,"name":"a","price":1.5}\n{"id":2,"name":"b","price":2.25,"x":1}\n')
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "make"),
+    [
+        ("csv", "a.csv", csv_file),
+        ("json", "a.jsonl.gz", json_file),
+        ("parquet", "a.parquet", parquet_file),
+        ("avro", "a.avro", avro_file),
+    ],
+)
+def test_files_of_each_format_become_items(form, name, make, files, db, endpoint, job, capsys):
+    make(files / name)
+    script = (
+        source(files, form)
+        + SINK
+        + "INSERT INTO users SELECT id, UPPER(name), price * 2 FROM src WHERE id > 0;"
+    )
+    assert job(script, endpoint) == 0, capsys.readouterr().err
+    assert items(db)[2] == {"id": {"N": "2"}, "name": {"S": "B"}, "price": {"N": "4.5"}}
+    assert len(items(db)) == 2
+    assert "2 written, 0 superseded" in capsys.readouterr().out
+
+
+def test_bad_rows_go_to_the_dead_letters_with_their_place(
+    files, tmp_path, db, endpoint, job, capsys
+):
+    (files / "a.csv").write_text("1,a,1\nx,b,2\n3,c\n4,many,4\n5,5,5\n6,6,1e30\n", encoding="utf-8")
+    script = (
+        source(files / "a.csv", "csv")
+        + SINK
+        + "INSERT INTO users SELECT id, CAST(CAST(CASE name WHEN 'a' THEN '1' ELSE name END "
+        "AS INT) AS STRING), price FROM src;"
+    )
+    letters = tmp_path / "dead.jsonl"
+    assert job(script, endpoint, f"--dead_letters={letters}") == 3, capsys.readouterr().err
+    assert sorted(items(db)) == [1, 5]
+    found = [json.loads(line) for line in letters.read_text().splitlines()]
+    messages = sorted(each["message"] for each in found)
+    assert len(messages) == 4
+    for line, reason in (
+        (2, "column id: BIGINT is declared, but the value is a str."),
+        (3, "the row has not as many cells as the header: 2 instead of 3."),
+        (4, "an expression of the query fails: Conversion Error"),
+    ):
+        assert any(f"a.csv, line {line}" in each and reason in each for each in messages), messages
+    assert any("price: DECIMAL(10, 2) is declared" in each for each in messages)
+    assert "2 written, 0 superseded, 0 ignored, 4 failed" in capsys.readouterr().out
+
+
+def test_bad_row_without_dead_letters_fails_the_job(files, db, endpoint, job, capsys):
+    (files / "a.csv").write_text("1,a,1\nx,b,2\n", encoding="utf-8")
+    script = source(files, "csv") + SINK + "INSERT INTO users SELECT id, name, price FROM src;"
+    assert job(script, endpoint) == 1
+    error = capsys.readouterr().err
+    assert "a.csv, line 2, column id: BIGINT is declared" in error
+    assert "Traceback" not in error.partition("The SQL job failed.")[2]
+
+
+def test_json_may_need_all_its_fields_as_in_flink(files, db, endpoint, job, capsys):
+    (files / "a.jsonl").write_text('{"id":1,"name":"a","price":1}\n{"id":2}\n', encoding="utf-8")
+    insert = SINK + "INSERT INTO users SELECT id, name, price FROM src;"
+    assert job(source(files, "json") + insert, endpoint) == 0
+    assert items(db)[2]["name"] == {"NULL": True}
+    strict = source(files, "json", options=", 'json.fail-on-missing-field' = 'true'")
+    assert job(strict + insert, endpoint) == 1
+    assert "a.jsonl, line 2, column name: the field is missing" in capsys.readouterr().err
+
+
+def test_parse_errors_may_be_ignored_as_in_flink(files, db, endpoint, job):
+    (files / "a.csv").write_text("1;a;1\nx;b;2\n3;c\n4;NULL;4\n", encoding="utf-8")
+    options = (
+        ", 'csv.ignore-parse-errors' = 'true', 'csv.field-delimiter' = ';'"
+        ", 'csv.null-literal' = 'NULL'"
+    )
+    script = source(files, "csv", options=options) + SINK
+    assert job(script + "INSERT INTO users SELECT * FROM src;", endpoint) == 0
+    assert sorted(items(db)) == [1, 4]
+    assert items(db)[4]["name"] == {"NULL": True}
+
+
+def test_upserts_and_deletes_by_a_column_that_says_which(files, db, endpoint, job, capsys):
+    (files / "a.csv").write_text(
+        "op,id,name\n+I,1,a\n+I,2,b\n-U,1,a\n+U,1,c\n-D,2,\n+I,3,x\n", encoding="utf-8"
+    )
+    script = (
+        source(files, "csv", "op STRING, id BIGINT, name STRING", ", 'csv.header' = 'true'")
+        + """CREATE TABLE users (
+          op STRING, id BIGINT, name STRING, PRIMARY KEY (id) NOT ENFORCED
+        ) WITH ('connector' = 'dynamodb', 'table-name' = 'users', 'aws.region' = 'us-east-2',
+          'change-kind' = 'op');
+        INSERT INTO users SELECT op, id, name FROM src;"""
+    )
+    assert job(script, endpoint) == 0, capsys.readouterr().err
+    assert items(db) == {
+        1: {"id": {"N": "1"}, "name": {"S": "c"}},
+        3: {"id": {"N": "3"}, "name": {"S": "x"}},
+    }
+    assert "1 ignored" in capsys.readouterr().out
+
+
+def test_made_rows_are_the_same_for_the_same_seed(job, capsys):
+    script = """
+    CREATE TABLE src (
+      id BIGINT, n INT, d DECIMAL(5, 2), f DOUBLE, s STRING, b BOOLEAN, t TIMESTAMP(3),
+      day DATE, a ARRAY<INT>, m MAP<STRING, INT>, r ROW<x INT, y STRING>
+    ) WITH ('connector' = 'datagen', 'number-of-rows' = '20', 'seed' = '7',
+      'fields.id.kind' = 'sequence', 'fields.id.start' = '1', 'fields.id.end' = '5',
+      'fields.n.min' = '3', 'fields.n.max' = '4', 'fields.d.max' = '9.99',
+      'fields.s.length' = '4', 'fields.t.max-past' = '1 d', 'fields.b.null-rate' = '1');
+    CREATE TABLE out (id BIGINT, n INT, d DECIMAL(5, 2), s STRING, b BOOLEAN, t TIMESTAMP(3))
+    WITH ('connector' = 'print', 'print-identifier' = 'rows');
+    INSERT INTO out SELECT id, n, d, s, b, t FROM src;"""
+    assert job(script) == 0, capsys.readouterr().err
+    first = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rows> ")]
+    assert job(script) == 0
+    again = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rows> ")]
+    assert first == again
+    assert len(first) == 5, "the sequence ends first"
+    cells = first[0].removeprefix("rows> +I[").removesuffix("]").split(", ")
+    assert cells[0] == "1"
+    assert cells[1] in ("3", "4")
+    assert 0 <= float(cells[2]) <= 9.99
+    assert len(cells[3]) == 4
+    assert cells[4] == "null"
+    assert cells[5].startswith(("2023-12-31T", "2024-01-01T"))
+
+
+def test_statement_set_reads_its_source_once_and_fills_both_sinks(db, endpoint, job, capsys):
+    script = (
+        "SET 'pipeline.name' = 'two sinks'; SET 'table.exec.mini-batch.enabled' = 'true';"
+        "CREATE TABLE src (id BIGINT, twice AS id * 2) WITH ('connector' = 'datagen', "
+        "'fields.id.kind' = 'sequence', 'fields.id.start' = '1', 'fields.id.end' = '3');"
+        + SINK
+        + """CREATE TABLE out (a BIGINT, b BIGINT) WITH ('connector' = 'print');
+        EXECUTE STATEMENT SET BEGIN
+        INSERT INTO users (id, name) SELECT id, CAST(twice AS STRING) FROM src;
+        INSERT INTO out SELECT id, twice FROM src;
+        END;"""
+    )
+    assert job(script, endpoint) == 0, capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "+I[3, 6]" in captured.out
+    assert "SET 'table.exec.mini-batch.enabled' means nothing here" in captured.err
+    assert items(db)[3] == {"id": {"N": "3"}, "name": {"S": "6"}, "price": {"NULL": True}}
+
+
+def test_several_inserts_may_fill_one_table(db, endpoint, job, capsys):
+    script = SINK + "".join(f"INSERT INTO users VALUES ({n}, 'a', {n});" for n in range(1, 6))
+    assert job(script, endpoint) == 0, capsys.readouterr().err
+    assert sorted(items(db)) == [1, 2, 3, 4, 5]
+
+
+def test_check_runs_nothing(db, endpoint, job, capsys):
+    assert job(SINK + "INSERT INTO users VALUES (1, 'a', 1);", endpoint, "--check") == 0
+    assert "The script is right: 1 tables, 1 INSERTs." in capsys.readouterr().out
+    assert items(db) == {}
+
+
+def test_a_script_comes_from_standard_input(db, endpoint, monkeypatch):
+    script = SINK + "INSERT INTO users VALUES (1, 'a', 1)"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(script))
+    assert sql.main(["-", endpoint]) == 0
+    assert sorted(items(db)) == [1]
+
+
+FILES = "CREATE TABLE src (id BIGINT) WITH ('connector' = 'filesystem', 'path' = '/x', {});"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("INSERT INTO nowhere VALUES (1)", "Cannot find table 'nowhere'"),
+        (SINK + SINK, "Table 'users' already exists"),
+        (SINK + "INSERT INTO users VALUES (1)", "Different number of columns"),
+        (SINK + "INSERT OVERWRITE users VALUES (1)", "SupportsOverwrite"),
+        (SINK + "DELETE FROM users", "declare the option 'change-kind'"),
+        (SINK + "BEGIN STATEMENT SET; INSERT INTO users VALUES (1, 'a', 1);", "has no END"),
+        (SINK + "INSERT INTO users PARTITION (nme='x') SELECT 1, 2", "target column 'nme'"),
+        (SINK + "INSERT INTO users PARTITION (id='x') SELECT 'a', 2", "PARTITION: id: BIGINT"),
+        (SINK + "INSERT INTO users SELECT id, name, price FROM users", "only be used as a sink"),
+        (FILES.format("'format' = 'xml'"), "Unknown format 'xml'"),
+        (FILES.format("'frmat' = 'csv'"), "Missing required options are:\n\nformat"),
+        (FILES.format("'format' = 'csv', 'csv.delim' = ';'"), "Unsupported option 'csv.delim'"),
+        ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka')", "identifier 'kafka'"),
+        ("CREATE TABLE t (a INT) WITH ('connector' = 'datagen', 'fields.b.min' = '1')", "fields.b"),
+        ("SELECT 1", "has nowhere to go"),
+        ("-- nothing", "holds no CREATE TABLE"),
+        (SINK.replace("'us-east-2'", "'us-east-2', 'change-kind' = 'op'"), "one of the columns"),
+    ],
+)
+def test_a_wrong_script_is_refused_before_anything_is_run(script, message, job, capsys):
+    assert job(script) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("The SQL job failed. ")
+    assert "Traceback" not in error
+
+
+def test_a_secret_cannot_be_a_flag(job, capsys):
+    for key in ("basic.secretkey", "role.provider.basic.accesskeyid"):
+        assert job(SINK, f"--set=aws.credentials.{key}=hush") == 1
+        error = capsys.readouterr().err
+        assert "holds a secret" in error
+        assert "hush" not in error
+
+
+def test_an_unknown_flag_names_the_nearest(job, capsys):
+    assert job(SINK, "--dead_letter=x") == 1
+    assert "Did you mean '--dead_letters'?" in capsys.readouterr().err
+
+
+def test_a_table_without_end_is_a_stream_until_ctrl_c(tmp_path):
+    script = """CREATE TABLE src (n INT) WITH ('connector' = 'datagen', 'rows-per-second' = '3');
+    CREATE TABLE out (n INT) WITH ('connector' = 'print', 'print-identifier' = 'row');
+    INSERT INTO out SELECT n FROM src;"""
+    (tmp_path / "job.sql").write_text(script, encoding="utf-8")
+    job = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.sql", str(tmp_path / "job.sql")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+    errors = ""
+    try:
+        lines = [job.stdout.readline() for _ in range(4)]
+        for _ in range(4):  # a person would press again too
+            job.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _, errors = job.communicate(timeout=20)
+                break
+    finally:
+        job.kill()
+    assert all(line.startswith("row> +I[") for line in lines), lines
+    assert job.returncode == 130, errors
+    assert "Stopped. What was written stays written." in errors

@@ -1,0 +1,187 @@
+"""CREATE TABLE as Flink has it: what it declares, and where it is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from beam_dynamodb import OptionError, SourceNotSupportedError, SqlError, WriteToDynamoDB
+from beam_dynamodb.ddl import NOT_A_SOURCE, parse_table
+
+OPTIONS = "'connector' = 'dynamodb', 'table-name' = 'user_behavior', 'aws.region' = 'us-east-2'"
+
+# The two statements of the documented page, as they are written there.
+MINIMUM = """CREATE TABLE DynamoDbTable (
+  `user_id` BIGINT,
+  `item_id` BIGINT,
+  `category_id` BIGINT,
+  `behavior` STRING
+)
+WITH (
+  'connector' = 'dynamodb',
+  'table-name' = 'user_behavior',
+  'aws.region' = 'us-east-2'
+);"""
+
+PARTITIONED = """CREATE TABLE DynamoDbTable (
+  `user_id` BIGINT,
+  `item_id` BIGINT,
+  `category_id` BIGINT,
+  `behavior` STRING
+) PARTITIONED BY ( user_id )
+WITH (
+  'connector' = 'dynamodb',
+  'table-name' = 'user_behavior',
+  'aws.region' = 'us-east-2'
+);
+"""
+
+
+@pytest.mark.parametrize(("ddl", "keys"), [(MINIMUM, ()), (PARTITIONED, ("user_id",))])
+def test_both_statements_of_the_page_declare_what_they_say(ddl, keys):
+    table = parse_table(ddl)
+    assert [f"{each.name} {each.type}" for each in table.columns] == [
+        "user_id BIGINT",
+        "item_id BIGINT",
+        "category_id BIGINT",
+        "behavior STRING",
+    ]
+    assert table.key_names == keys
+    assert table.check_sink().table_name == "user_behavior"
+    assert isinstance(WriteToDynamoDB.from_ddl(ddl), WriteToDynamoDB)
+
+
+def test_everything_that_a_create_table_may_say():
+    table = parse_table(
+        """-- a comment
+        create temporary table if not exists `my-catalog`.db.`a table` (
+          id BIGINT NOT NULL COMMENT 'it''s the key',
+          `select` VARCHAR(3), /* another */
+          total AS id * CAST('2' AS INT),
+          at TIMESTAMP(3),
+          WATERMARK FOR at AS at - INTERVAL '5' SECOND,
+          CONSTRAINT pk PRIMARY KEY (id) NOT ENFORCED
+        ) COMMENT 'all of it' WITH ('k' = 'it''s')"""
+    )
+    assert table.name.text == "a table"
+    assert [each.name for each in table.columns] == ["id", "select", "at"]
+    assert list(table.computed) == ["total"]
+    assert (table.primary_key, table.key_names) == (("id",), ("id",))
+    assert (table.comment, table.options) == ("all of it", {"k": "it's"})
+    assert table.if_not_exists
+
+
+TYPES = {
+    "CHAR": "CHAR(1)",
+    "CHARACTER(3)": "CHAR(3)",
+    "CHAR VARYING(3)": "VARCHAR(3)",
+    "VARCHAR(2147483647)": "VARCHAR(2147483647)",
+    "STRING": "STRING",
+    "BOOLEAN": "BOOLEAN",
+    "BINARY(2)": "BINARY(2)",
+    "BINARY VARYING(2)": "VARBINARY(2)",
+    "BYTES": "BYTES",
+    "DECIMAL": "DECIMAL(10, 0)",
+    "DEC(5)": "DECIMAL(5, 0)",
+    "NUMERIC(38, 18)": "DECIMAL(38, 18)",
+    "TINYINT": "TINYINT",
+    "SMALLINT": "SMALLINT",
+    "INTEGER": "INT",
+    "BIGINT": "BIGINT",
+    "FLOAT": "FLOAT",
+    "DOUBLE PRECISION": "DOUBLE",
+    "DATE": "DATE",
+    "TIME(3) WITHOUT TIME ZONE": "TIME(3)",
+    "TIMESTAMP": "TIMESTAMP(6)",
+    "TIMESTAMP(9) WITHOUT TIME ZONE": "TIMESTAMP(9)",
+    "TIMESTAMP(3) WITH LOCAL TIME ZONE": "TIMESTAMP_LTZ(3)",
+    "TIMESTAMP_LTZ(3)": "TIMESTAMP_LTZ(3)",
+    "INTERVAL YEAR(4) TO MONTH": "INTERVAL YEAR TO MONTH",
+    "INTERVAL MONTH": "INTERVAL YEAR TO MONTH",
+    "INTERVAL DAY(3) TO SECOND(6)": "INTERVAL DAY TO SECOND",
+    "ARRAY<INT NOT NULL>": "ARRAY<INT NOT NULL>",
+    "INT ARRAY": "ARRAY<INT>",
+    "MAP<STRING, ARRAY<DOUBLE>>": "MAP<STRING NOT NULL, ARRAY<DOUBLE>>",
+    "ROW<a INT, `b c` ROW<d DATE>>": "ROW<`a` INT, `b c` ROW<`d` DATE>>",
+    "ROW(a INT 'a comment')": "ROW<`a` INT>",
+}
+
+
+@pytest.mark.parametrize("declared", TYPES)
+def test_types_are_those_of_flink(declared):
+    (column,) = parse_table(f"CREATE TABLE t (c {declared}) WITH ('a' = 'b')").columns
+    assert str(column.type) == TYPES[declared]
+
+
+def of(columns: str, rest: str = f" WITH ({OPTIONS})") -> str:
+    return f"CREATE TABLE t (\n  {columns}\n){rest}"
+
+
+WRONG = [
+    ("", 1, 1, "holds no statement"),
+    ("DROP TABLE t", 1, 1, 'Encountered "DROP"'),
+    ("CREATE TABLE t (a INT", 1, 22, 'Encountered "<EOF>".*Was expecting "," or "\\)"'),
+    ("CREATE TABLE t (a INT) WITH ('a' 'b')", 1, 34, 'Was expecting "="'),
+    ("CREATE TABLE t (a INT) WITH ('a' = b)", 1, 36, "option's value in single quotes"),
+    ("CREATE TABLE t (a INT)\n WITH ('a' = 'b", 2, 14, "has no end"),
+    ("CREATE TABLE t (a INT) /* b", 1, 24, "has no end"),
+    (of("a INT") + ";\n x", 4, 2, "a second statement"),
+    (of("a INTT"), 2, 5, "Unknown type 'INTT'. Did you mean INT?"),
+    (of("a MULTISET<INT>"), 2, 5, "Converter not found for MULTISET"),
+    (of("a TIMESTAMP(3) WITH TIME ZONE"), 2, 18, "TIMESTAMP WITH TIME ZONE"),
+    (of("a DECIMAL(39, 2)"), 2, 13, "between 1 and 38"),
+    (of("a MAP<ARRAY<INT>, INT>"), 2, 9, "must be scalars"),
+    (of("a INT, a STRING"), 2, 10, "Duplicate column 'a'"),
+    (of("a AS 1"), 3, 3, "a column that can be written"),
+    (of("a INT METADATA FROM 'x'"), 2, 9, "SupportsWritingMetadata"),
+    (of("a INT, PRIMARY KEY (a)"), 2, 18, "NOT ENFORCED"),
+    (of("a INT, PRIMARY KEY (b) NOT ENFORCED"), 2, 23, "'b' is not defined"),
+    (
+        of("a INT, b INT, c INT, PRIMARY KEY (a, b, c) NOT ENFORCED"),
+        2, 32, "at most two columns",
+    ),
+    (of("a INT", " PARTITIONED BY (b)"), 3, 19, "Available columns: ['a']"),
+    (
+        of("a INT, b INT, PRIMARY KEY (a) NOT ENFORCED", " PARTITIONED BY (b)"),
+        1, 14, "must name the columns of PRIMARY KEY",
+    ),
+    (of("a INT", " WITH ('x' = '1', 'x' = '2')"), 3, 20, "'x' is given twice"),
+    (of("a INT", " LIKE u"), 3, 3, 'Was expecting "WITH"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ddl", "line", "column", "message"), WRONG)
+def test_what_is_wrong_is_said_with_its_place(ddl, line, column, message):
+    with pytest.raises(SqlError) as refused:
+        WriteToDynamoDB.from_ddl(ddl)
+    assert refused.match(message.replace("[", r"\[").replace("]", r"\]"))
+    assert (refused.value.line, refused.value.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    ("options", "line", "message"),
+    [
+        ("'connector' = 'dynamodb'", 1, "required options are missing.*aws.region\ntable-name"),
+        (f"{OPTIONS},\n'sink.batch.max-sise' = '1'", 4, "Did you mean 'sink.batch.max-size'"),
+        (f"{OPTIONS},\n'sink.batch.max-size' = 'x'", 4, "must be an integer, not 'x'"),
+        (f"{OPTIONS},\n\n'sink.batch.max-size' = '26'", 5, "must be between 1 and 25"),
+        ("\n'connector' = 'kinesis'", 4, "must be 'dynamodb'"),
+    ],
+)
+def test_a_wrong_option_is_said_with_its_place(options, line, message):
+    with pytest.raises(OptionError, match=f"(?s)Unable to create a sink.*{message}") as refused:
+        WriteToDynamoDB.from_ddl(of("a INT", f" WITH ({options})"))
+    assert isinstance(refused.value, SqlError)
+    assert refused.value.line == line
+
+
+def test_a_query_hears_that_the_connector_only_writes():
+    with pytest.raises(SourceNotSupportedError) as refused:
+        WriteToDynamoDB.from_ddl("SELECT * FROM DynamoDbTable;")
+    assert str(refused.value) == NOT_A_SOURCE
+
+
+def test_options_may_stand_in_for_those_of_the_statement():
+    with pytest.raises(OptionError, match=r"aws\.endpoint"):
+        WriteToDynamoDB.from_ddl(MINIMUM, options={"aws.endpoint": "nowhere"})
+    secret = {"aws.credentials.basic.accesskeyid": "a", "aws.credentials.basic.secretkey": "b"}
+    assert WriteToDynamoDB.from_ddl(MINIMUM, options=secret)

@@ -1,0 +1,149 @@
+"""Values of declared columns: converted, checked, and in DynamoDB as Flink's connector has them."""
+
+from __future__ import annotations
+
+import enum
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from apache_beam.utils.timestamp import Timestamp
+
+import beam_dynamodb.steps  # noqa: F401 - makes Beam's types values
+from beam_dynamodb import RowError
+from beam_dynamodb.ddl import parse_table
+from beam_dynamodb.sql_types import convert_row
+from beam_dynamodb.values import attribute_values
+
+UTC = timezone.utc
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+def converter(declared: str, **settings):
+    columns = parse_table(f"CREATE TABLE t ({declared}) WITH ('a' = 'b')").columns
+    return convert_row(columns, **settings)
+
+
+def stored(declared: str, value: object):
+    return attribute_values(converter(f"c {declared}")({"c": value}))["c"]
+
+
+# Section "Data Type Mapping" of Flink's connector, and what its code does beyond it.
+STORED = [
+    ("CHAR(3)", "ab", {"S": "ab"}),
+    ("STRING", "", {"S": ""}),
+    ("STRING", 5, {"S": "5"}),
+    ("STRING", Color.RED, {"S": "red"}),
+    ("BOOLEAN", "TRUE", {"BOOL": True}),
+    ("BOOLEAN", np.bool_(False), {"BOOL": False}),
+    ("BYTES", b"\0", {"B": "AA=="}),
+    ("BYTES", "AA==", {"B": "AA=="}),
+    ("TINYINT", -128, {"N": "-128"}),
+    ("INT", "7", {"N": "7"}),
+    ("BIGINT", np.int64(7), {"N": "7"}),
+    ("BIGINT", 7.0, {"N": "7"}),
+    ("BIGINT", 2**63 - 1, {"N": "9223372036854775807"}),
+    ("DECIMAL(5, 2)", "1.005", {"N": "1.01"}),
+    ("DECIMAL(5, 4)", 1.001, {"N": "1.0010"}),
+    ("DECIMAL(2, 2)", 0, {"N": "0.00"}),
+    ("FLOAT", 0.1, {"N": "0.1"}),
+    ("FLOAT", 123456791234567.0, {"N": "123456790000000.0"}),
+    ("DOUBLE", "1.5", {"N": "1.5"}),
+    ("DATE", "2022-11-10", {"S": "2022-11-10"}),
+    ("TIME", time(13, 5), {"S": "13:05"}),
+    ("TIME(3)", "13:05:07.123", {"S": "13:05:07.123"}),
+    ("TIMESTAMP(3)", "2022-11-10 00:00:00", {"S": "2022-11-10T00:00"}),
+    ("TIMESTAMP(9)", "2022-11-10T01:02:03.123456789", {"S": "2022-11-10T01:02:03.123456789"}),
+    (
+        "TIMESTAMP(9)",
+        np.datetime64("2022-11-10T01:02:03.123456789"),
+        {"S": "2022-11-10T01:02:03.123456789"},
+    ),
+    ("TIMESTAMP_LTZ(3)", "2022-11-10T00:00:00Z", {"S": "2022-11-10T00:00:00Z"}),
+    ("TIMESTAMP_LTZ", datetime(2022, 11, 10, tzinfo=UTC), {"S": "2022-11-10T00:00:00Z"}),
+    ("TIMESTAMP_LTZ(3)", Timestamp(0), {"S": "1970-01-01T00:00:00Z"}),
+    ("INTERVAL YEAR TO MONTH", 14, {"S": "P1Y2M"}),
+    ("INTERVAL YEAR TO MONTH", "-P2M", {"S": "P-2M"}),
+    ("INTERVAL DAY TO SECOND", timedelta(days=1, seconds=3661, milliseconds=1), {"N": "90061.001"}),
+    ("ARRAY<TINYINT>", (1, "2"), {"L": [{"N": "1"}, {"N": "2"}]}),
+    ("ARRAY<STRING>", [], {"L": []}),
+    ("ARRAY<INT>", [None], {"L": [{"NULL": True}]}),
+    ("MAP<INT, DATE>", {"7": "2022-11-10"}, {"M": {"7": {"S": "2022-11-10"}}}),
+    ("MAP<BOOLEAN, INT>", {True: 1}, {"M": {"true": {"N": "1"}}}),
+    ("ROW<a INT, b STRING>", {"a": 1}, {"M": {"a": {"N": "1"}, "b": {"NULL": True}}}),
+    ("ROW<a INT, b STRING>", (1, "x"), {"M": {"a": {"N": "1"}, "b": {"S": "x"}}}),
+    ("STRING", None, {"NULL": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("declared", "value", "expected"), STORED)
+def test_values_are_stored_as_flink_stores_them(declared, value, expected):
+    assert stored(declared, value) == expected
+
+
+REFUSED = [
+    ("STRING", b"x", "c", "the value is a bytes"),
+    ("BOOLEAN", 1, "c", "the value is a int"),
+    ("BYTES", "?", "c", "no base64"),
+    ("TINYINT", 128, "c", "out of its range"),
+    ("BIGINT", 1.5, "c", "no integer"),
+    ("BIGINT", "x", "c", "the value is a str"),
+    ("INT", True, "c", "the value is a bool"),
+    ("DECIMAL(3, 1)", 100, "c", "more digits before the point"),
+    ("DECIMAL(3, 1)", "x", "c", "no number"),
+    ("DECIMAL(3, 1)", float("nan"), "c", "NaN and infinity"),
+    ("FLOAT", 1e300, "c", "out of its range"),
+    ("DATE", datetime(2022, 1, 1), "c", "the value is a datetime"),
+    ("DATE", "10.11.2022", "c", "ISO 8601"),
+    ("TIME", "x", "c", "ISO 8601"),
+    ("TIMESTAMP(3)", datetime(2022, 1, 1, tzinfo=UTC), "c", "declare TIMESTAMP_LTZ"),
+    ("TIMESTAMP_LTZ(3)", datetime(2022, 1, 1), "c", "declare TIMESTAMP"),
+    ("INTERVAL YEAR TO MONTH", "x", "c", "the value is a str"),
+    ("INTERVAL DAY TO SECOND", "x", "c", "the value is a str"),
+    ("ARRAY<INT>", [1, "x"], "c[1]", "INT is declared"),
+    ("ARRAY<INT NOT NULL>", [None], "c[0]", "NOT NULL"),
+    ("MAP<STRING, INT>", {"k": "x"}, "c.k", "INT is declared"),
+    ("MAP<STRING, INT>", [1], "c", "the value is a list"),
+    ("ROW<a ROW<b INT>>", {"a": {"b": "x"}}, "c.a.b", "INT is declared"),
+    ("ROW<a INT>", (1, 2), "c", "2 fields"),
+    ("INT NOT NULL", None, "c", "NOT NULL, however, a null value is being written into it"),
+]
+
+
+@pytest.mark.parametrize(("declared", "value", "path", "reason"), REFUSED)
+def test_what_is_not_of_its_type_is_refused_by_its_path(declared, value, path, reason):
+    with pytest.raises(RowError, match=reason) as refused:
+        stored(declared, value)
+    assert refused.value.path == path
+    assert refused.value.message.startswith(f"{path}: ")
+
+
+def test_a_row_has_its_columns_in_their_order_and_null_where_one_lacks():
+    convert = converter("a INT, b STRING, c DATE", passed=("op",))
+    assert list(convert({"c": date(2022, 1, 1), "op": "+I", "a": 1}).items()) == [
+        ("a", 1),
+        ("b", None),
+        ("c", date(2022, 1, 1)),
+        ("op", "+I"),
+    ]
+
+
+def test_a_field_that_is_no_column_is_refused():
+    with pytest.raises(RowError, match=r"no column of this name is declared.*'a'\]") as refused:
+        converter("a INT")({"a": 1, "b": 2})
+    assert refused.value.path == "b"
+
+
+def test_primary_key_columns_take_no_null():
+    with pytest.raises(RowError, match="a: the column is NOT NULL"):
+        converter("a INT, PRIMARY KEY (a) NOT ENFORCED")({})
+
+
+def test_decimals_of_any_kind_are_exact():
+    convert = converter("c DECIMAL(38, 18)")
+    number = "12345678901234567890.123456789012345678"
+    assert convert({"c": number}) == {"c": Decimal(number)}
