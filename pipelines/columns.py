@@ -1,0 +1,304 @@
+"""What becomes of a file's columns on the way to a row: names, types, nulls. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from beam_dynamodb.errors import OptionError, RowError
+
+__all__ = ["TYPES", "Columns", "names", "pairs"]
+
+Row = dict[str, Any]
+
+_INTEGER = re.compile(r"[+-]?\d{1,38}")
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def names(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def pairs(option: str, text: str) -> dict[str, str]:
+    """What `a:b,c:d` says.
+
+    Raises:
+        OptionError: It has another form, or says two things of one name.
+    """
+    found: dict[str, str] = {}
+    for each in names(text):
+        left, separator, right = (part.strip() for part in each.rpartition(":"))
+        if not (left and separator and right):
+            raise OptionError(
+                f"'{option}' must have the form NAME:…,NAME:…, not '{each}'.", option=option
+            )
+        if left in found:
+            raise OptionError(f"'{option}' names '{left}' twice.", option=option)
+        found[left] = right
+    return found
+
+
+# --- one value -----------------------------------------------------------------------------
+
+
+class _Refused(ValueError):
+    """A value is not of its column's type."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(reason)
+        self.path = path
+
+
+def _text(value: Any, _: str) -> str:
+    if isinstance(value, (bytes, bytearray, dict, list, set, tuple)):
+        raise _Refused(f"is a {type(value).__name__}, which S can't hold")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+def _number(value: Any, _: str) -> int | float | Decimal:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (int, float, Decimal)):
+        return value
+    if not isinstance(value, str):
+        raise _Refused(f"holds something else than a number: a {type(value).__name__}")
+    try:
+        return int(value) if _INTEGER.fullmatch(value) else _decimal(value)
+    except InvalidOperation:
+        raise _Refused("holds something else than a number") from None
+
+
+def _decimal(text: str) -> Decimal:
+    number = Decimal(text.strip())
+    if not number.is_finite():
+        raise _Refused("holds something else than a number that DynamoDB has")
+    return number
+
+
+def _boolean(value: Any, _: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    found = _BOOLEANS.get(str(value).strip().lower())
+    if found is None:
+        raise _Refused("holds something else than true or false")
+    return found
+
+
+def _binary(value: Any, _: str) -> bytes:
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value)
+    try:
+        return base64.b64decode(value, validate=True)
+    except (ValueError, TypeError, binascii.Error):
+        raise _Refused("holds something else than base64 with its padding") from None
+
+
+def _parsed(value: Any, kind: type, what: str) -> Any:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+        except ValueError:
+            raise _Refused(f"holds something else than {what} in JSON") from None
+    if not isinstance(value, kind):
+        raise _Refused(f"holds something else than {what} in JSON")
+    return value
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _list(value: Any, _: str) -> list[Any]:
+    found = list(value) if isinstance(value, (tuple, set, frozenset)) else value
+    return list(_parsed(found, list, "a list"))
+
+
+def _map(value: Any, _: str) -> dict[str, Any]:
+    return dict(_parsed(value, dict, "an object"))
+
+
+def _set_of(member: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """Makes sets: of a list, of a JSON list, or of text with the separator in it."""
+
+    def convert(value: Any, separator: str) -> set[Any]:
+        if isinstance(value, str) and not value.lstrip().startswith("["):
+            value = [each.strip() for each in value.split(separator)] if value else []
+        members = list(_list(value, separator))
+        if not members:
+            raise _Refused("is an empty set, which DynamoDB has not; leave the cell empty")
+        found = set()
+        for index, each in enumerate(members):
+            try:
+                found.add(member(each, separator))
+            except _Refused as fault:
+                raise _Refused(str(fault), f"[{index}]") from None
+        return found
+
+    return convert
+
+
+TYPES: dict[str, Callable[[Any, str], Any]] = {
+    "S": _text,
+    "N": _number,
+    "B": _binary,
+    "BOOL": _boolean,
+    "L": _list,
+    "M": _map,
+    "SS": _set_of(_text),
+    "NS": _set_of(_number),
+    "BS": _set_of(_binary),
+}
+"""DynamoDB's types, and what makes a value of each: of text, or of what other formats have."""
+
+
+# --- a row ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How a file's columns become a row's attributes.
+
+    Attributes:
+        types: DynamoDB's type of columns, by the column's name in the file. Other columns keep
+            the type that the file gives them, which in CSV is text.
+        rename: The attribute's name by the column's.
+        drop: Columns that are left out.
+        derive: Attributes made of columns by a template, such as `{carrier}{flight}`.
+        null: The text that stands for no value, which becomes NULL; None where no text does.
+        separator: What stands between the members of a set in text.
+        keep: The attributes that are kept, all others being left out; empty keeps all.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    derive: Mapping[str, str] = field(default_factory=dict)
+    null: str | None = None
+    separator: str = ";"
+    keep: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        types: str | None = "",
+        numbers: str | None = "",
+        rename: str | None = "",
+        drop: str | None = "",
+        derive: str | Sequence[str] | None = (),
+        null: str | None = None,
+        separator: str | None = ";",
+        keep: str | None = "",
+    ) -> Columns:
+        """Reads what flags or template parameters say; an empty text says nothing.
+
+        Args:
+            types: `user_id:N,tags:SS`.
+            numbers: `a,b`, as `types` with `N`.
+            rename: `column:attribute,…`.
+            drop: `a,b`.
+            derive: `attribute=template`, or several.
+            null: The text of a cell without a value.
+            separator: What stands between the members of a set.
+            keep: `a,b`, the only attributes that are kept.
+
+        Raises:
+            OptionError: One of them has not its form; it names it.
+        """
+        told = dict.fromkeys(names(numbers or ""), "N") | pairs("types", types or "")
+        for column, tag in told.items():
+            if tag not in TYPES:
+                raise OptionError(
+                    f"'types' gives column '{column}' the type '{tag}', which is none of "
+                    f"{', '.join(TYPES)}.",
+                    option="types",
+                )
+        derive = [derive] if isinstance(derive, str) else list(derive or ())
+        return cls(
+            types=told,
+            rename=pairs("rename", rename or ""),
+            drop=frozenset(names(drop or "")),
+            derive=dict(_derived(each) for each in derive if each),
+            null=null,
+            separator=separator or ";",
+            keep=frozenset(names(keep or "")),
+        )
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The columns without which no row can be made."""
+        used = {name for each in self.derive.values() for name in _fields(each)}
+        return frozenset({*self.types, *self.rename, *self.drop, *used})
+
+    def row(self, cells: Mapping[str, Any]) -> Row:
+        """The row of a record.
+
+        Args:
+            cells: The record's values by column.
+
+        Raises:
+            RowError: A value is not of its column's type, or a column is missing. `path` tells
+                the column; the message never quotes the value.
+        """
+        row: Row = dict(cells)
+        if self.null is not None:
+            null = self.null
+            row = {name: None if value == null else value for name, value in row.items()}
+        for column, tag in self.types.items():
+            if row.get(column) is not None:
+                row[column] = self._typed(column, tag, row[column])
+        derived = {name: _filled(name, each, cells) for name, each in self.derive.items()}
+        if self.rename or self.drop:
+            rename, drop = self.rename, self.drop
+            row = {rename.get(name, name): row[name] for name in row if name not in drop}
+        row |= derived
+        return {name: row[name] for name in row if name in self.keep} if self.keep else row
+
+    def _typed(self, column: str, tag: str, value: Any) -> Any:
+        try:
+            return TYPES[tag](value, self.separator)
+        except _Refused as fault:
+            path = column + fault.path
+            raise RowError(f"column '{path}' {fault}.", code="InvalidValue", path=path) from None
+
+
+def _filled(name: str, template: str, cells: Mapping[str, Any]) -> str:
+    try:
+        return template.format_map(cells)
+    except KeyError as missing:
+        raise RowError(
+            f"column {missing} is missing, of which '{name}' is made.",
+            code="InvalidValue",
+            path=str(missing.args[0]),
+        ) from None
+
+
+def _derived(setting: str) -> tuple[str, str]:
+    name, separator, template = setting.partition("=")
+    if not (name and separator):
+        raise OptionError(
+            f"--derive must have the form NAME=TEMPLATE, not '{setting}'", option="derive"
+        )
+    try:
+        _fields(template)
+    except ValueError as cause:
+        raise OptionError(f"--derive cannot be '{setting}': {cause}", option="derive") from cause
+    return name, template
+
+
+def _fields(template: str) -> Iterable[str]:
+    """The columns that a template names."""
+    fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    if any(not field or field.isdigit() or set(field) & set(".[") for field in fields):
+        raise ValueError("a column stands in braces by its name, such as {carrier}")
+    return fields

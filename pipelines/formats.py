@@ -1,0 +1,496 @@
+"""What stands in a file: records of CSV, JSON lines, DynamoDB's JSON, Parquet and Avro.
+
+Takes binary files and gives plain values; knows nothing of Beam, nor where a file comes from.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+import orjson
+
+from beam_dynamodb.requests import Delete, Put
+
+__all__ = [
+    "COMPRESSIONS",
+    "FORMATS",
+    "BadRecord",
+    "Format",
+    "Record",
+    "UnreadableFileError",
+    "format_of",
+    "records",
+    "uncompressed",
+]
+
+_CELL_MAX_BYTES = 16 * 1024 * 1024
+"""The longest cell of a CSV file: what a whole request to DynamoDB may hold."""
+
+_LINE_MAX_BYTES = 64 * 1024 * 1024
+_LONG_NUMBER = re.compile(rb"[0-9.]{16}|[0-9][eE]")
+"""Where a line matches, floats may not be exact."""
+
+_CHUNK_BYTES = 128 * 1024
+_BATCH_ROWS = 1_000
+_SNAPSHOT = frozenset(["Item"])
+_CHANGE = frozenset(["Metadata", "Keys", "NewImage", "OldImage"])
+
+
+class UnreadableFileError(ValueError):
+    """A file, or the rest of one, is not what its name or the format says.
+
+    The text follows the file's name: `is no Parquet file: …`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a file.
+
+    Attributes:
+        number: Of its first line in the file, or of the record; from 1 on.
+        values: Its values by column; for DynamoDB's JSON a `Put` or a `Delete`.
+    """
+
+    number: int
+    values: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """One record of a file that can't be read, while those after it can.
+
+    Attributes:
+        number: As of a `Record`.
+        content: What stands there, as text.
+        fault: What is wrong with it.
+        path: The column at fault, where one is.
+    """
+
+    number: int
+    content: str
+    fault: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a kind of file is read.
+
+    Attributes:
+        unit: What `Record.number` counts: `line` or `record`.
+        read: Gives the records of a binary file; the encoding and delimiter hold for text.
+    """
+
+    unit: str
+    read: Callable[[Any, str, str], Iterator[Record | BadRecord]]
+
+
+# --- which format, which compression -------------------------------------------------------
+
+COMPRESSIONS = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".zip", ".deflate")
+"""The endings of compressed files."""
+
+
+def format_of(path: str) -> str | None:
+    """The format that a file's name tells, or None."""
+    suffixes = [each.lower() for each in PurePosixPath(path).suffixes]
+    while suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return _BY_SUFFIX.get(suffixes[-1]) if suffixes else None
+
+
+def uncompressed(path: str, raw: Any) -> Any:
+    """The contents of a file as a binary file, by its name's ending; of a zip the first file.
+
+    Raises:
+        UnreadableFileError: It is not compressed as its name says.
+    """
+    suffix = PurePosixPath(path).suffix.lower()
+    try:
+        if suffix == ".zip":
+            archive = zipfile.ZipFile(raw)
+            return archive.open(archive.namelist()[0])
+        if suffix in (".gz", ".gzip"):
+            return gzip.open(raw)
+        if suffix == ".bz2":
+            return bz2.open(raw)
+        if suffix in (".zst", ".zstd"):
+            return io.BufferedReader(_Zstd(raw))
+        if suffix == ".deflate":
+            return io.BytesIO(zlib.decompress(raw.read()))
+    except (zipfile.BadZipFile, zlib.error, IndexError) as cause:
+        raise UnreadableFileError(f"is not compressed as its name says: {cause}") from cause
+    return raw
+
+
+class _Zstd(io.RawIOBase):
+    """The contents of a zstd file of any number of frames; one that is cut off ends with EOFError.
+
+    zstandard's own reader takes the end of a cut file for the end of its contents.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        import zstandard
+
+        super().__init__()
+        self._raw = raw
+        self._new_frame = zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._new_frame()
+        self._inside = False
+        self._rest = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills the buffer, as far as there is something."""
+        while not self._ready:
+            data = self._rest or self._raw.read(_CHUNK_BYTES)
+            if not data:
+                if self._inside:
+                    raise EOFError("the zstd file ends in the middle of a frame")
+                return 0
+            self._ready = memoryview(self._decompressed(data))
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def _decompressed(self, data: bytes) -> bytes:
+        contents: bytes = self._frame.decompress(data)
+        self._inside, self._rest = not self._frame.eof, b""
+        if self._frame.eof:
+            self._rest, self._frame = self._frame.unused_data, self._new_frame()
+        return contents
+
+
+def records(
+    binary: Any, name: str, *, encoding: str = "utf-8", delimiter: str = ","
+) -> Iterator[Record | BadRecord]:
+    """The records of a file.
+
+    Args:
+        binary: The open file, uncompressed.
+        name: One of `FORMATS`.
+        encoding: Of text, in Python's names.
+        delimiter: What stands between the cells of CSV.
+
+    Yields:
+        The records, readable or not, in the file's order.
+
+    Raises:
+        UnreadableFileError: From here on nothing can be read.
+    """
+    try:
+        yield from FORMATS[name].read(binary, encoding, delimiter)
+    except (EOFError, zlib.error, OSError, zipfile.BadZipFile) as cause:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            raise  # of the system, not of what stands in the file
+        raise UnreadableFileError(
+            f"is not compressed as its name says, or cut off: {cause}"
+        ) from cause
+    except Exception as cause:
+        if type(cause).__name__ == "ZstdError":
+            raise UnreadableFileError(f"is no zstd file, or cut off: {cause}") from cause
+        raise
+
+
+# --- CSV -----------------------------------------------------------------------------------
+
+
+def _csv(binary: Any, encoding: str, delimiter: str) -> Iterator[Record | BadRecord]:
+    csv.field_size_limit(max(_CELL_MAX_BYTES, csv.field_size_limit()))
+    codec = "utf-8-sig" if _shown(encoding) == "UTF-8" else encoding
+    with io.TextIOWrapper(binary, codec, errors="surrogateescape", newline="") as text:
+        lines = csv.reader(text, delimiter=delimiter, strict=True)
+        try:
+            yield from _csv_records(lines, encoding)
+        except (csv.Error, UnicodeError) as cause:
+            raise UnreadableFileError(
+                f"is no CSV file in {_shown(encoding)} after line {lines.line_num}: {cause}"
+            ) from cause
+
+
+def _csv_records(lines: Any, encoding: str) -> Iterator[Record | BadRecord]:
+    header = next(lines, [])
+    _check_header(header, encoding)
+    started = lines.line_num + 1
+    for cells in lines:
+        if cells:  # an empty line is none
+            yield _csv_record(started, header, cells, encoding)
+        started = lines.line_num + 1
+
+
+def _check_header(header: list[str], encoding: str) -> None:
+    if not header:
+        raise UnreadableFileError("is empty: a CSV file begins with a line of column names")
+    if any("\0" in each or not _is_unicode(each) for each in header):
+        raise UnreadableFileError(
+            f"is no CSV file in {_shown(encoding)}: its first line is in another encoding"
+        )
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UnreadableFileError(f"has more than one column {', '.join(twice)}")
+
+
+def _csv_record(
+    number: int, header: list[str], cells: list[str], encoding: str
+) -> Record | BadRecord:
+    if len(cells) != len(header):
+        fault = (
+            f"the row has not as many cells as the header: {len(cells)} instead of {len(header)}"
+        )
+        return BadRecord(number, ",".join(cells), fault)
+    # The text of the whole row is looked at first: nearly always it is fine.
+    if not _is_unicode("".join(cells)):
+        bad = next(each for each, cell in zip(header, cells, strict=True) if not _is_unicode(cell))
+        return BadRecord(number, ",".join(cells), f"the cell is not in {_shown(encoding)}", bad)
+    return Record(number, dict(zip(header, cells, strict=True)))
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(encoding: str) -> str:
+    return "UTF-8" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
+# --- JSON ----------------------------------------------------------------------------------
+
+
+def _json(binary: Any, encoding: str, _: str) -> Iterator[Record | BadRecord]:
+    """JSON lines, plain or in DynamoDB's form; the first line tells which."""
+    numbered = _json_lines(binary, encoding)
+    for number, line in numbered:
+        of_dynamodb = _is_export(line)
+        read = _export_record if of_dynamodb else _json_record
+        yield _guarded(read, number, line)
+        for number, line in numbered:
+            yield _guarded(read, number, line)
+
+
+def _dynamodb_json(binary: Any, encoding: str, _: str) -> Iterator[Record | BadRecord]:
+    for number, line in _json_lines(binary, encoding):
+        yield _guarded(_export_record, number, line)
+
+
+def _json_lines(binary: Any, encoding: str) -> Iterator[tuple[int, bytes]]:
+    readline = binary.readline if _shown(encoding) == "UTF-8" else _recoding(binary, encoding)
+    lines = iter(lambda: readline(_LINE_MAX_BYTES), b"")
+    empty = True
+    for number, line in enumerate(lines, start=1):
+        if number == 1:
+            line = _checked_start(line)
+        line = line.strip()
+        if line:
+            empty = False
+            yield number, line
+    if empty:
+        raise UnreadableFileError("is empty: it should hold a JSON object on each line")
+
+
+def _recoding(binary: Any, encoding: str) -> Callable[[int], bytes]:
+    """Lines of a text in any encoding as UTF-8."""
+    text = codecs.getreader(encoding)(binary)
+
+    def readline(_: int) -> bytes:
+        try:
+            return text.readline().encode()
+        except UnicodeError as cause:
+            raise UnreadableFileError(f"is not in {encoding}: {cause}") from cause
+
+    return readline
+
+
+def _checked_start(line: bytes) -> bytes:
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UnreadableFileError("is in UTF-16, not in UTF-8")
+    line = line.removeprefix(b"\xef\xbb\xbf")
+    if line.lstrip().startswith(b"["):
+        raise UnreadableFileError("holds a JSON list, not one JSON object on each line")
+    if line.startswith((b"PAR1", b"Obj\x01", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")):
+        raise UnreadableFileError("is no JSON file")
+    return line
+
+
+def _guarded(read: Callable[[int, bytes], Record], number: int, line: bytes) -> Record | BadRecord:
+    try:
+        return read(number, line)
+    except (ValueError, RecursionError) as fault:
+        return BadRecord(number, line.decode("utf-8", "backslashreplace"), str(fault))
+
+
+def _json_record(number: int, line: bytes) -> Record:
+    values = _loads(line)
+    if not isinstance(values, dict):
+        raise ValueError(f"the line is no JSON object but a {type(values).__name__}")
+    return Record(number, values)
+
+
+def _loads(line: bytes) -> Any:
+    """The value of a line of JSON, with all digits of its numbers."""
+    if not _LONG_NUMBER.search(line):
+        try:
+            return orjson.loads(line)
+        except ValueError:
+            pass  # the other reader says better what is wrong, and reads longer numbers
+    try:
+        return json.loads(line, parse_float=Decimal, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as cause:
+        raise ValueError(f"the line is not in UTF-8 after byte {cause.start}") from None
+    except json.JSONDecodeError as cause:
+        raise ValueError(f"the line is no JSON: {cause.msg} at column {cause.colno}") from None
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"the line holds {text}, which is no JSON")
+
+
+def _is_export(line: bytes) -> bool:
+    try:
+        values = orjson.loads(line)
+    except ValueError:
+        return False
+    if not isinstance(values, dict) or not values:
+        return False
+    if set(values) == _SNAPSHOT:
+        return _is_tagged(values["Item"])
+    return "Keys" in values and set(values) <= _CHANGE and _is_tagged(values["Keys"])
+
+
+def _is_tagged(values: Any) -> bool:
+    return (
+        isinstance(values, dict)
+        and bool(values)
+        and all(isinstance(each, dict) and len(each) == 1 for each in values.values())
+    )
+
+
+def _export_record(number: int, line: bytes) -> Record:
+    """A line of an export to S3: a full one holds items, an incremental one holds changes.
+
+    The formats are those of the DynamoDB Developer Guide, *DynamoDB table export output format*.
+    """
+    values = _loads(line)
+    if isinstance(values, Mapping):
+        if isinstance(values.get("Item"), dict):
+            return Record(number, Put(values["Item"]))
+        if isinstance(values.get("NewImage"), dict):
+            return Record(number, Put(values["NewImage"]))
+        if isinstance(values.get("Keys"), dict):
+            return Record(number, Delete(values["Keys"]))
+    raise ValueError("the line is none of an export of DynamoDB: it has no Item, NewImage or Keys")
+
+
+# --- Parquet and Avro ----------------------------------------------------------------------
+
+
+def _parquet(binary: Any, _: str, __: str) -> Iterator[Record | BadRecord]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        with _seekable(binary) as file:
+            for batch in parquet.ParquetFile(file).iter_batches(_BATCH_ROWS):
+                for values in _exact_times(batch).to_pylist(maps_as_pydicts="lossy"):
+                    number += 1
+                    yield Record(number, values)
+    except (pa.ArrowException, OSError) as cause:
+        rest = f" after record {number}" if number else ""
+        raise UnreadableFileError(
+            f"is no complete Parquet file{rest}: {_first_line(cause)}"
+        ) from cause
+
+
+def _exact_times(batch: Any) -> Any:
+    """A batch without times in nanoseconds, which Python has not: microseconds, else ISO text."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    for index, field in enumerate(batch.schema):
+        if not pa.types.is_timestamp(field.type) or field.type.unit != "ns":
+            continue
+        try:
+            times = batch.column(index).cast(pa.timestamp("us", field.type.tz))
+        except pa.ArrowInvalid:
+            zone = "Z" if field.type.tz else ""
+            instants = batch.column(index).cast(pa.timestamp("ns", "UTC" if zone else None))
+            times = compute.strftime(instants, f"%Y-%m-%dT%H:%M:%S{zone}")
+        batch = batch.set_column(index, field.name, times)
+    return batch
+
+
+def _avro(binary: Any, _: str, __: str) -> Iterator[Record | BadRecord]:
+    import fastavro
+
+    number = 0
+    try:
+        for number, values in enumerate(fastavro.reader(binary), start=1):
+            yield Record(number, values if isinstance(values, dict) else {"value": values})
+    except Exception as cause:
+        rest = f" after record {number}" if number else ""
+        raise UnreadableFileError(
+            f"is no complete Avro file{rest}: {_first_line(cause) or type(cause).__name__}"
+        ) from cause
+
+
+def _seekable(binary: Any) -> Any:
+    """The file itself, or a copy of it on disk: Parquet is read from its end."""
+    if getattr(binary, "seekable", bool)() and not isinstance(
+        binary, (gzip.GzipFile, bz2.BZ2File, zipfile.ZipExtFile)
+    ):
+        return binary
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
+    shutil.copyfileobj(binary, copy)
+    copy.seek(0)
+    return copy
+
+
+def _first_line(cause: Exception) -> str:
+    return str(cause).strip().split("\n", 1)[0]
+
+
+FORMATS: dict[str, Format] = {
+    "csv": Format("line", _csv),
+    "json": Format("line", _json),
+    "dynamodb-json": Format("line", _dynamodb_json),
+    "parquet": Format("record", _parquet),
+    "avro": Format("record", _avro),
+}
+"""The formats by name. `json` is JSON lines, and knows an export of DynamoDB by its first line."""
+
+_BY_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".avro": "avro",
+}

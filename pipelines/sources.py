@@ -1,0 +1,362 @@
+"""Files to rows: `ReadRows`, which any pipeline of this project may begin with.
+
+    rows = pipeline | ReadRows("s3://bucket/users-*.jsonl.zst", columns={"types": "user_id:N"})
+
+Every setting may be a Beam `ValueProvider`, for a template that learns it when it is launched.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import dataclasses
+import difflib
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics.metric import Metrics
+from apache_beam.options.value_provider import StaticValueProvider, ValueProvider
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
+
+from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.errors import DynamoDBSinkError, OptionError, RowError
+from beam_dynamodb.requests import Delete, Put
+from pipelines.columns import Columns
+from pipelines.formats import (
+    FORMATS,
+    BadRecord,
+    Record,
+    UnreadableFileError,
+    format_of,
+    records,
+    uncompressed,
+)
+
+__all__ = ["NAMESPACE", "ReadRows", "SourceError", "SourceRow", "ToDeadLetter"]
+
+NAMESPACE = "beam_dynamodb.sources"
+"""The namespace of the counters `read` (rows, good or bad) and `refused` (bad ones, and files)."""
+
+_REFUSED = "refused"
+_AUTO = "auto"
+
+
+class SourceError(DynamoDBSinkError, ValueError):
+    """A row of a file, or a file, cannot be read.
+
+    Attributes:
+        file: The file's path.
+        number: The number of the row's first line, or of the record; 0 for the file as a whole.
+        path: The attribute at fault, as in `tags[2]`; empty for the whole row.
+        code: `InvalidRow` or `UnreadableFile`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        number: int = 0,
+        path: str = "",
+        code: str = "InvalidRow",
+    ) -> None:
+        super().__init__(message)
+        self.file = file
+        self.number = number
+        self.path = path
+        self.code = code
+
+
+class SourceRow(dict[str, Any]):
+    """A row that knows where it stands in its file; else a dict.
+
+    Attributes:
+        where: Such as `users.csv, line 7`.
+    """
+
+    __slots__ = ("where",)
+
+    def __init__(self, attributes: Mapping[str, Any], where: str) -> None:
+        super().__init__(attributes)
+        self.where = where
+
+    def __reduce__(self) -> Any:
+        return SourceRow, (dict(self), self.where)
+
+
+class ReadRows(beam.PTransform[Any, Any]):
+    """Reads files; gives rows fit for `WriteToDynamoDB`: dicts, of an export `Put` and `Delete`.
+
+    Files are CSV (with a header line), JSON lines, exports of DynamoDB (full or incremental, in
+    DynamoDB's JSON), Parquet or Avro; plain, gzip, bzip2, zstd or zip; on any file system that
+    Beam knows (`s3://`, `gs://`, …). Types of JSON, Parquet and Avro are kept, with all digits.
+
+    A row that can't be read, or a file from the place on where it can't, raises `SourceError`;
+    with an error handler it becomes a `DeadLetter` instead, which tells file, line or record, and
+    attribute, and all others are read. Rows are `SourceRow`s then, so that `ToDeadLetter` can say
+    the same of rows which a sink refuses.
+    """
+
+    def __init__(
+        self,
+        patterns: str | ValueProvider | Sequence[str],
+        *,
+        format: str | ValueProvider = _AUTO,  # noqa: A002 - the field's word for it
+        columns: Mapping[str, Any] | None = None,
+        encoding: str | ValueProvider = "utf-8",
+        delimiter: str | ValueProvider | None = None,
+        rows: int | ValueProvider | None = None,
+        in_order: bool = False,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            patterns: Paths or patterns of files, each of which must match some file. One text, or
+                a ValueProvider of it, may hold several with commas between them.
+            format: One of `pipelines.formats.FORMATS`; `auto` goes by each file's name.
+            columns: The arguments of `Columns.parse` (types, rename, drop, …).
+            encoding: Of CSV and JSON files, in Python's names.
+            delimiter: What stands between the cells of CSV; a comma, in `.tsv` files a tab.
+            rows: Read only so many rows of each file.
+            in_order: Whether one worker reads the files one after the other, in the order of
+                their paths, so that of two rows of one key the later stays later. Else all
+                workers read.
+
+        Raises:
+            OptionError: A setting that is known already is not allowed.
+        """
+        super().__init__()
+        self._patterns = patterns
+        self._settings: dict[str, Any] = {
+            "format": format,
+            "columns": dict(columns or {}),
+            "encoding": encoding,
+            "delimiter": delimiter,
+            "rows": rows,
+        }
+        self._in_order = in_order
+        self._handler: Any = None
+        if not _unknown(self._settings):
+            _Reading(self._settings)  # refuses now what can be refused now
+
+    def with_error_handler(self, error_handler: Any) -> ReadRows:
+        """Sends what can't be read to a Beam `ErrorHandler`, as `DeadLetter`s; None asks for none.
+
+        Returns:
+            This transform.
+        """
+        self._handler = error_handler
+        return self
+
+    def expand(self, begin: PBegin) -> PCollection[Any]:
+        """Reads them."""
+        handled = self._handler is not None
+        files = (
+            begin
+            | "Start" >> beam.Create([None])
+            | "Find" >> beam.ParDo(_Find(self._patterns, in_order=self._in_order))
+        )
+        if not self._in_order:
+            files = files | "Spread" >> beam.Reshuffle()
+        rows, refused = files | "Read" >> beam.ParDo(_Read(self._settings, handled)).with_outputs(
+            _REFUSED, main="rows"
+        )
+        refused.element_type = DeadLetter
+        if handled:
+            self._handler.add_error_pcollection(refused)
+        return rows
+
+
+class ToDeadLetter(beam.DoFn):
+    """Failed records of a sink to dead letters that say in which file and line the row stood.
+
+    Takes whatever an `ErrorHandler` gets; what stood in no file stays as it is.
+    """
+
+    def process(self, failed: Any, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
+        """Yields the dead letter."""
+        where = None
+        if not isinstance(failed, DeadLetter):
+            element = getattr(failed[0], "row", getattr(failed[0], "key", failed[0]))
+            where = getattr(element, "where", None)
+        if where is None:
+            yield failed
+            return
+        letter = DeadLetter.of(failed)
+        yield dataclasses.replace(letter, message=f"{where}: {letter.message}")
+
+
+# --- the steps -----------------------------------------------------------------------------
+
+
+class _Find(beam.DoFn):
+    """Patterns to files."""
+
+    def __init__(self, patterns: str | ValueProvider | Sequence[str], *, in_order: bool) -> None:
+        self._patterns = patterns
+        self._in_order = in_order
+
+    def process(self, _: None) -> Iterable[FileMetadata]:
+        told = _told(self._patterns)
+        if not told:
+            raise OptionError("No input files are named.", option="input")
+        patterns = [each.strip() for each in told.split(",")] if isinstance(told, str) else told
+        found = [
+            (pattern, match.metadata_list)
+            for pattern, match in zip(patterns, FileSystems.match(list(patterns)), strict=True)
+        ]
+        for pattern, files in found:
+            if not files:
+                raise SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
+        # A file that two patterns match is one file.
+        files = {each.path: each for _, matched in found for each in matched}
+        return [files[path] for path in sorted(files)]
+
+
+class _Read(beam.DoFn):
+    """Files to rows."""
+
+    _rows_read = Metrics.counter(NAMESPACE, "read")
+    _rows_refused = Metrics.counter(NAMESPACE, "refused")
+
+    def __init__(self, settings: Mapping[str, Any], handled: bool) -> None:
+        self._settings = settings
+        self._handled = handled
+
+    def setup(self) -> None:
+        self._reading: _Reading | None = None
+
+    def process(self, file: FileMetadata) -> Iterator[Any]:
+        self._reading = self._reading or _Reading(self._settings)
+        rows = self._reading.rows(file.path, placed=self._handled)
+        with contextlib.closing(rows):  # and so the file, whatever happens
+            for each in rows:
+                self._rows_read.inc()
+                yield self._refusal(each) if isinstance(each, DeadLetter) else each
+
+    def _refusal(self, letter: DeadLetter) -> TaggedOutput[str, DeadLetter]:
+        if not self._handled:
+            raise SourceError(letter.message, code=letter.code)
+        self._rows_refused.inc()
+        return TaggedOutput(_REFUSED, letter)
+
+
+class _Reading:
+    """The settings of a source once all of them are known, and what reads a file by them."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        columns = {name: _told(value) for name, value in settings["columns"].items()}
+        self._columns = Columns.parse(**columns)
+        self._format = _format_name(_told(settings["format"]))
+        self._encoding = _encoding_name(_told(settings["encoding"]))
+        self._delimiter = _delimiter(_told(settings["delimiter"]))
+        rows = _told(settings["rows"])
+        self._rows = int(rows) if rows else None
+
+    def rows(self, path: str, *, placed: bool) -> Generator[Any, None, None]:
+        """A file's rows, and a `DeadLetter` for each that can't be read and for the file's rest."""
+        try:
+            yield from self._rows_of(path, self._format_of(path), placed)
+        except UnreadableFileError as fault:
+            yield DeadLetter({"file": path}, code="UnreadableFile", message=f"{path} {fault}.")
+
+    def _format_of(self, path: str) -> str:
+        name = self._format or format_of(path)
+        if name is None:
+            raise UnreadableFileError(
+                f"has a name that tells no format: set it to one of {', '.join(FORMATS)}"
+            )
+        return name
+
+    def _rows_of(self, path: str, name: str, placed: bool) -> Iterator[Any]:
+        raw = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        delimiter = self._delimiter or ("\t" if ".tsv" in path.lower() else ",")
+        unit, first = FORMATS[name].unit, True
+        with raw, uncompressed(path, raw) as binary:
+            found = records(binary, name, encoding=self._encoding, delimiter=delimiter)
+            for record in itertools.islice(found, self._rows):
+                if first and isinstance(record, Record):
+                    self._check_columns(record, name)
+                    first = False
+                where = f"{path}, {unit} {record.number}"
+                yield self._row(record, where, placed)
+
+    def _check_columns(self, record: Record, name: str) -> None:
+        """Refuses a file that lacks a column; JSON has no columns but attributes that may lack."""
+        if name not in ("csv", "parquet", "avro"):
+            return
+        missing = sorted(self._columns.needed - set(record.values))
+        if missing:
+            near = difflib.get_close_matches(missing[0], record.values, n=1)
+            hint = f" (it has {near[0]})" if near else ""
+            raise UnreadableFileError(f"has no column {', '.join(missing)}{hint}")
+
+    def _row(self, record: Record | BadRecord, where: str, placed: bool) -> Any:
+        if isinstance(record, BadRecord):
+            place = f"{where}, column '{record.path}'" if record.path else where
+            return DeadLetter(
+                record.content, code="InvalidRow", message=f"{place}: {record.fault}."
+            )
+        values = record.values
+        if isinstance(values, (Put, Delete)):
+            return _placed_change(values, where) if placed else values
+        try:
+            row = self._columns.row(values)
+        except RowError as fault:
+            return DeadLetter(dict(values), code="InvalidRow", message=f"{where}, {fault.message}")
+        return SourceRow(row, where) if placed else row
+
+
+def _placed_change(change: Put | Delete, where: str) -> Put | Delete:
+    if isinstance(change, Put):
+        return Put(SourceRow(change.row, where))
+    return Delete(SourceRow(change.key, where))
+
+
+# --- settings ------------------------------------------------------------------------------
+
+
+def _told(value: Any) -> Any:
+    return value.get() if isinstance(value, ValueProvider) else value
+
+
+def _unknown(settings: Mapping[str, Any]) -> bool:
+    """Whether a setting is told only when the pipeline runs."""
+    every = [*settings.values(), *settings["columns"].values()]
+    return any(
+        isinstance(each, ValueProvider) and not isinstance(each, StaticValueProvider)
+        for each in every
+    )
+
+
+def _format_name(name: str | None) -> str | None:
+    if name in (None, "", _AUTO):
+        return None
+    if name not in FORMATS:
+        raise OptionError(
+            f"'format' must be {_AUTO} or one of {', '.join(FORMATS)}, not '{name}'.",
+            option="format",
+        )
+    return name
+
+
+def _encoding_name(name: str | None) -> str:
+    name = name or "utf-8"
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise OptionError(
+            f"'encoding' is '{name}', which nobody knows.", option="encoding"
+        ) from None
+    return name
+
+
+def _delimiter(text: str | None) -> str | None:
+    text = {"\\t": "\t", "tab": "\t"}.get(text or "", text)
+    if text and len(text) != 1:
+        raise OptionError(f"'delimiter' must be one character, not '{text}'.", option="delimiter")
+    return text or None

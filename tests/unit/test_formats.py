@@ -1,0 +1,361 @@
+"""What `pipelines.formats` and `pipelines.columns` read, and what they refuse and how."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import zipfile
+from datetime import date, datetime, timezone
+from decimal import Decimal
+
+import fastavro
+import pyarrow as pa
+import pytest
+import zstandard
+from pyarrow import parquet
+
+from beam_dynamodb import Delete, OptionError, Put, RowError
+from pipelines.columns import Columns
+from pipelines.formats import (
+    BadRecord,
+    Record,
+    UnreadableFileError,
+    format_of,
+    records,
+    uncompressed,
+)
+
+
+def read(contents: bytes, name: str, **settings: str):
+    return list(records(io.BytesIO(contents), name, **settings))
+
+
+def values(contents: bytes, name: str, **settings: str):
+    return [each.values for each in read(contents, name, **settings)]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("s3://b/a.csv", "csv"),
+        ("a.CSV.GZ", "csv"),
+        ("gs://b/x.y/part.jsonl.zst", "json"),
+        ("data/abc.json.gz", "json"),
+        ("a.parquet", "parquet"),
+        ("a.snappy.parquet", "parquet"),
+        ("a.avro", "avro"),
+        ("a.gz", None),
+        ("a", None),
+    ],
+)
+def test_format_is_told_by_the_name(path, expected):
+    assert format_of(path) == expected
+
+
+def zipped(contents: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside.jsonl", contents)
+    return file.getvalue()
+
+
+def zstd(contents: bytes) -> bytes:
+    """Two frames, as zstd makes of what is appended."""
+    half = contents.index(b"\n", len(contents) // 2) + 1
+    frames = zstandard.ZstdCompressor()
+    return frames.compress(contents[:half]) + frames.compress(contents[half:])
+
+
+COMPRESSED = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd, "zip": zipped}
+LINES = b"".join(b'{"n":%d}\n' % n for n in range(50_000))
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_compressed_files_are_read_whole(suffix):
+    binary = uncompressed(f"a.jsonl.{suffix}", io.BytesIO(COMPRESSED[suffix](LINES)))
+    assert [each.values["n"] for each in records(binary, "json")] == list(range(50_000))
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("contents", ["cut off", "not compressed"])
+def test_compressed_files_that_are_cut_off_or_plain_are_refused(suffix, contents):
+    whole = COMPRESSED[suffix](LINES)
+    broken = whole[: len(whole) // 2] if contents == "cut off" else LINES
+    with pytest.raises(UnreadableFileError, match="compressed|zstd"):
+        list(records(uncompressed(f"a.jsonl.{suffix}", io.BytesIO(broken)), "json"))
+
+
+# --- CSV -----------------------------------------------------------------------------------
+
+
+def test_csv_numbers_count_lines_even_where_a_cell_holds_line_breaks():
+    text = b'\xef\xbb\xbfid,text\r\n1,"a\nb\nc"\n\n2,"say ""x"""\n'
+    assert read(text, "csv") == [
+        Record(2, {"id": "1", "text": "a\nb\nc"}),
+        Record(6, {"id": "2", "text": 'say "x"'}),
+    ]
+
+
+def test_csv_in_another_encoding_and_with_another_delimiter():
+    text = "id;naïve\n1;é\n".encode("latin-1")
+    assert values(text, "csv", encoding="latin-1", delimiter=";") == [{"id": "1", "naïve": "é"}]
+
+
+def test_a_bad_row_of_csv_harms_none_of_its_neighbours():
+    good, bad, short, long = read(b"id,n\n1,a\n2,\xe9\n3\n4,5,6\n", "csv")
+    assert good == Record(2, {"id": "1", "n": "a"})
+    assert (bad.number, bad.path, bad.fault) == (3, "n", "the cell is not in UTF-8")
+    assert short.fault == "the row has not as many cells as the header: 1 instead of 2"
+    assert (long.number, long.content) == (5, "4,5,6")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "is empty"),
+        (b"a,b,a\n1,2,3\n", "more than one column a"),
+        ("a,b\n1,2\n".encode("utf-16"), "another encoding"),
+        (b'a,b\n1,"2\n', "no CSV file in UTF-8 after line 2"),
+    ],
+)
+def test_what_is_no_csv_file_is_refused(text, reason):
+    with pytest.raises(UnreadableFileError, match=reason):
+        read(text, "csv")
+
+
+# --- JSON ----------------------------------------------------------------------------------
+
+
+def test_json_numbers_keep_all_their_digits():
+    line = (
+        b'{"a":12345678901234567890123456789012345678,"b":0.12345678901234567890,"c":1e3,"d":1.5}'
+    )
+    (found,) = values(line, "json")
+    assert found == {
+        "a": 12345678901234567890123456789012345678,
+        "b": Decimal("0.12345678901234567890"),
+        "c": Decimal("1E+3"),
+        "d": 1.5,
+    }
+
+
+def test_a_bad_line_of_json_harms_none_of_its_neighbours():
+    text = b'{"a":1}\n{"a":\n\n[1]\n{"a":NaN}\n{"a":"\xff"}\n{"a":2}'
+    found = read(text, "json")
+    assert [each.number for each in found] == [1, 2, 4, 5, 6, 7]
+    assert [type(each) for each in found] == [Record, *[BadRecord] * 4, Record]
+    assert [each.fault for each in found[1:5]] == [
+        "the line is no JSON: Expecting value at column 6",
+        "the line is no JSON object but a list",
+        "the line holds NaN, which is no JSON",
+        "the line is not in UTF-8 after byte 6",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"\n\n", "is empty"),
+        (b'[{"a":1},\n{"a":2}]', "a JSON list, not one JSON object on each line"),
+        ('{"a":1}'.encode("utf-16"), "UTF-16"),
+        (b"PAR1....", "no JSON file"),
+    ],
+)
+def test_what_is_no_json_file_is_refused(text, reason):
+    with pytest.raises(UnreadableFileError, match=reason):
+        read(text, "json")
+
+
+def test_full_export_of_dynamodb_gives_its_items():
+    text = b'{"Item":{"id":{"S":"a"},"tags":{"SS":["x"]}}}\n{"Item":{"id":{"S":"b"}}}\n'
+    assert values(text, "json") == [
+        Put({"id": {"S": "a"}, "tags": {"SS": ["x"]}}),
+        Put({"id": {"S": "b"}}),
+    ]
+
+
+def test_incremental_export_of_dynamodb_gives_puts_and_deletes():
+    text = (
+        b'{"Metadata":{"WriteTimestampMicros":{"N":"1"}},"Keys":{"id":{"S":"a"}},'
+        b'"NewImage":{"id":{"S":"a"},"n":{"N":"2"}}}\n'
+        b'{"Metadata":{"WriteTimestampMicros":{"N":"2"}},"Keys":{"id":{"S":"b"}},'
+        b'"OldImage":{"id":{"S":"b"},"n":{"N":"2"}}}\n'
+    )
+    expected = [Put({"id": {"S": "a"}, "n": {"N": "2"}}), Delete({"id": {"S": "b"}})]
+    assert values(text, "json") == values(text, "dynamodb-json") == expected
+
+
+def test_a_line_of_another_kind_in_an_export_is_bad():
+    good, bad = read(b'{"Item":{"id":{"S":"a"}}}\n{"id":"b"}\n', "json")
+    assert isinstance(good, Record)
+    assert "none of an export of DynamoDB" in bad.fault
+
+
+def test_rows_with_an_attribute_item_are_no_export():
+    assert values(b'{"Item":{"name":"x"}}\n', "json") == [{"Item": {"name": "x"}}]
+
+
+def test_json_in_another_encoding():
+    text = '{"name":"é"}\n{"name":"ß"}'.encode("latin-1")
+    assert values(text, "json", encoding="latin-1") == [{"name": "é"}, {"name": "ß"}]
+    with pytest.raises(UnreadableFileError, match="is not in ascii"):
+        values(text, "json", encoding="ascii")
+
+
+# --- Parquet and Avro ----------------------------------------------------------------------
+
+MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=timezone.utc)
+
+
+def parquet_file(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
+def test_parquet_keeps_types():
+    nanos = 1_700_000_000_123_456_789
+    table = pa.table(
+        {
+            "id": [1, 2],
+            "price": [Decimal("1.50"), None],
+            "at": pa.array([MOMENT, MOMENT], pa.timestamp("ms", "UTC")),
+            "micro": pa.array([nanos // 1000 * 1000] * 2, pa.timestamp("ns", "UTC")),
+            "nano": pa.array([nanos, nanos], pa.timestamp("ns")),
+            "day": [date(2024, 5, 6)] * 2,
+            "raw": [b"\x00", b"\xff"],
+            "ids": [[1, 2], []],
+            "map": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())),
+            "inner": [{"x": True}, {"x": None}],
+        }
+    )
+    first, second = values(parquet_file(table), "parquet")
+    assert first == {
+        "id": 1,
+        "price": Decimal("1.50"),
+        "at": MOMENT.replace(microsecond=123000),
+        "micro": datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=timezone.utc),
+        "nano": "2023-11-14T22:13:20.123456789",
+        "day": date(2024, 5, 6),
+        "raw": b"\x00",
+        "ids": [1, 2],
+        "map": {"a": 1},
+        "inner": {"x": True},
+    }
+    assert (second["price"], second["ids"], second["map"]) == (None, [], {})
+
+
+def test_half_written_parquet_is_refused():
+    whole = parquet_file(pa.table({"id": list(range(1000))}))
+    for length in (0, 4, len(whole) // 2, len(whole) - 1):
+        with pytest.raises(UnreadableFileError, match="no complete Parquet file"):
+            read(whole[:length], "parquet")
+
+
+AVRO = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "user",
+        "fields": [
+            {"name": "id", "type": "long"},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+            {
+                "name": "price",
+                "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+            },
+        ],
+    }
+)
+
+
+def avro_file(count: int) -> bytes:
+    sink = io.BytesIO()
+    rows = [{"id": n, "at": MOMENT, "price": Decimal("1.50")} for n in range(count)]
+    fastavro.writer(sink, AVRO, rows, sync_interval=200)
+    return sink.getvalue()
+
+
+def test_avro_keeps_types():
+    found = values(avro_file(3), "avro")
+    assert found[2] == {"id": 2, "at": MOMENT, "price": Decimal("1.50")}
+
+
+def test_avro_that_is_cut_off_gives_what_is_whole_and_says_where_it_ends():
+    whole = avro_file(100)
+    found = []
+    with pytest.raises(UnreadableFileError, match="no complete Avro file after record"):
+        found.extend(records(io.BytesIO(whole[: len(whole) // 2]), "avro"))
+    with pytest.raises(UnreadableFileError, match="no complete Avro file"):
+        read(b"", "avro")
+
+
+# --- columns -------------------------------------------------------------------------------
+
+
+def test_types_make_dynamodbs_types_of_text():
+    columns = Columns.parse(
+        types="n:N,b:B,t:BOOL,l:L,m:M,ss:SS,ns:NS,bs:BS,j:SS", null="NA", separator="|"
+    )
+    row = columns.row(
+        {
+            "s": "007", "n": "1.50", "b": "AAE=", "t": "True", "l": '[1, "x"]', "m": '{"a": 1.5}',
+            "ss": "x|y", "ns": "1|2.5", "bs": "AAE=", "j": '["p|q"]', "none": "NA",
+        }
+    )  # fmt: skip
+    assert row == {
+        "s": "007", "n": Decimal("1.50"), "b": b"\0\1", "t": True, "l": [1, "x"],
+        "m": {"a": Decimal("1.5")}, "ss": {"x", "y"}, "ns": {1, Decimal("2.5")}, "bs": {b"\0\1"},
+        "j": {"p|q"}, "none": None,
+    }  # fmt: skip
+
+
+def test_types_of_other_formats_are_converted():
+    columns = Columns.parse(types="s:S,n:N,ss:SS,m:M")
+    row = columns.row({"s": 5, "n": "7", "ss": ["a", "b"], "m": {"x": 1}, "other": 1.5})
+    assert row == {"s": "5", "n": 7, "ss": {"a", "b"}, "m": {"x": 1}, "other": 1.5}
+
+
+def test_names_change_and_columns_go():
+    columns = Columns.parse(
+        rename="user:user_id", drop="secret", derive="key={user}#{n}", types="n:N"
+    )
+    row = columns.row({"user": "u", "n": "1", "secret": "x"})
+    assert row == {"user_id": "u", "n": 1, "key": "u#1"}
+    assert columns.needed == {"user", "secret", "n"}
+
+
+@pytest.mark.parametrize(
+    ("types", "value", "path", "reason"),
+    [
+        ("c:N", "many", "c", "something else than a number"),
+        ("c:N", "NaN", "c", "number that DynamoDB has"),
+        ("c:BOOL", "yes", "c", "true or false"),
+        ("c:B", "?", "c", "base64"),
+        ("c:L", "{}", "c", "a list"),
+        ("c:M", "{", "c", "an object"),
+        ("c:NS", "1;x", "c[1]", "something else than a number"),
+        ("c:SS", "[]", "c", "empty set"),
+        ("c:S", {"x": 1}, "c", "which S can't hold"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_its_path(types, value, path, reason):
+    with pytest.raises(RowError, match=reason) as refused:
+        Columns.parse(types=types).row({"c": value})
+    assert refused.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"types": "user_id"}, "'types' must have the form"),
+        ({"types": "a:N,a:S"}, "names 'a' twice"),
+        ({"types": "a:NUMBER"}, "the type 'NUMBER'"),
+        ({"rename": "a"}, "'rename' must have the form"),
+        ({"derive": "x"}, "--derive must have the form"),
+        ({"derive": "x={0}"}, "--derive cannot be"),
+    ],
+)
+def test_settings_of_another_form_are_refused(settings, reason):
+    with pytest.raises(OptionError, match=reason):
+        Columns.parse(**settings)
