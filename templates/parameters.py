@@ -17,7 +17,7 @@ from pipelines.formats import FORMATS
 
 __all__ = ["BIGQUERY", "CLASSIC", "CLASSIC_STAGED", "FILES", "PUBSUB", "TEMPLATES", "Parameter", "Template"]
 
-DEAD_LETTERS = "dead_letters"
+DEAD_LETTERS = "dead-letters"
 """The format of a replay: dead letters, as a sink of this package wrote them."""
 
 _NAMES = "[^,]+(,[^,]+)*"
