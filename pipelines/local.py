@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import IO
 
 __all__ = ["DUMMY_CREDENTIALS", "free_port", "moto_server", "serving"]
@@ -66,14 +67,16 @@ def serving(
     *,
     environ: Mapping[str, str] | None = None,
     timeout_seconds: float = 60,
+    http: bool = True,
 ) -> Iterator[str]:
-    """Runs an HTTP server until the block ends.
+    """Runs a server until the block ends.
 
     Args:
         command: Program and arguments; it must listen on `port` of the loopback interface.
         port: Where it will listen.
         environ: Its environment, or None for this process's own.
         timeout_seconds: How long it may take to answer its first request.
+        http: Whether it speaks HTTP/1; of another it is enough that it accepts connections.
 
     Yields:
         Its URL, once it answers.
@@ -90,7 +93,8 @@ def serving(
             env=environ,
         )
         try:
-            _await_answer(port, guard, output, time.monotonic() + timeout_seconds)
+            answers = _answers if http else _accepts
+            _await_answer(partial(answers, port), guard, output, time.monotonic() + timeout_seconds)
             yield f"http://{_HOST}:{port}"
         finally:
             guard.communicate()
@@ -109,14 +113,25 @@ def moto_server() -> Iterator[str]:
 
 
 def _await_answer(
-    port: int, guard: subprocess.Popen[bytes], output: IO[bytes], deadline: float
+    answers: Callable[[], bool],
+    guard: subprocess.Popen[bytes],
+    output: IO[bytes],
+    deadline: float,
 ) -> None:
-    while not _answers(port):
+    while not answers():
         if guard.poll() is not None or time.monotonic() > deadline:
             output.seek(0)
             words = output.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"the server on port {port} did not start:\n{words}")
+            raise RuntimeError(f"the server {guard.args!r} did not start:\n{words}")
         time.sleep(0.05)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((_HOST, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(port: int) -> bool:

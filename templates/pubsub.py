@@ -144,8 +144,9 @@ class ToRows(beam.DoFn):
 
     def _row(self, message: bytes) -> dict[str, Any]:
         try:
-            found = json.loads(message, parse_float=Decimal, parse_constant=_no_constant)
-        except ValueError as cause:
+            text = message.decode("utf-8-sig")
+            found = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as cause:
             raise RowError(
                 f"The message is no JSON in UTF-8: {_place(cause)}.", code="InvalidMessage"
             ) from cause
@@ -193,7 +194,9 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _place(fault: ValueError) -> str:
+def _place(fault: Exception) -> str:
     if isinstance(fault, json.JSONDecodeError):
         return f"{fault.msg} at character {fault.pos}"
+    if isinstance(fault, RecursionError):
+        return "it is nested too deeply"
     return "it is no text" if isinstance(fault, UnicodeDecodeError) else str(fault)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipelines.local import free_port, moto_server, serving
 
-__all__ = ["REGION", "NotAvailableError", "dynamodb_local", "moto_server", "prism_binary"]
+__all__ = ["REGION", "NotAvailableError", "dynamodb_local", "moto_server", "prism_binary", "pubsub"]
 
 REGION = "us-east-2"
 """The region that the tests speak of."""
@@ -63,6 +63,19 @@ def prism_binary() -> Path:
     return _cached(f"prism-{_PRISM}", _build_prism) / "prism"
 
 
+@contextlib.contextmanager
+def pubsub() -> Iterator[str]:
+    """Runs Google's own in-memory Pub/Sub; yields host and port, for `PUBSUB_EMULATOR_HOST`.
+
+    Raises:
+        NotAvailableError: Go is missing.
+    """
+    program = _cached("pubsub-2.8.1", _build_pubsub) / "pubsub"  # the version in pubsub/go.mod
+    port = free_port()
+    with serving([str(program), str(port)], port, http=False):
+        yield f"127.0.0.1:{port}"
+
+
 def _fetch_dynamodb_local(into: Path) -> None:
     _run(
         _program("mvn", "DynamoDB Local"), "-q", "-B", "-f", str(_TESTS / "dynamodb-local.pom.xml"),
@@ -73,6 +86,11 @@ def _fetch_dynamodb_local(into: Path) -> None:
 def _build_prism(into: Path) -> None:
     package = f"github.com/apache/beam/sdks/v2/go/cmd/prism@{_PRISM}"
     _run(_program("go", "Prism"), "install", package, GOBIN=str(into))
+
+
+def _build_pubsub(into: Path) -> None:
+    go = _program("go", "Pub/Sub")
+    _run(go, "build", "-C", str(_TESTS / "pubsub"), "-o", str(into / "pubsub"), ".")
 
 
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
