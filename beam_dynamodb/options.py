@@ -17,7 +17,14 @@ from urllib.parse import urlsplit
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.table import BATCH_MAX_REQUESTS, is_table_name
 
-__all__ = ["GOOGLE_SECRET", "PROVIDERS", "CredentialsOptions", "Option", "SinkOptions", "keyword_of"]
+__all__ = [
+    "GOOGLE_SECRET",
+    "PROVIDERS",
+    "CredentialsOptions",
+    "Option",
+    "SinkOptions",
+    "keyword_of",
+]
 
 T = TypeVar("T")
 
@@ -32,7 +39,7 @@ PROVIDERS = (
 )
 """The values of `aws.credentials.provider`."""
 
-GOOGLE_SECRET = r"projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]{1,255}(/versions/([a-zA-Z0-9_-]+))?"
+GOOGLE_SECRET = r"projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]{1,255}(/versions/([a-zA-Z0-9_-]+))?"  # noqa: S105 - the form of its name
 """A name in Google's Secret Manager, as a regular expression."""
 
 _CREDENTIALS = "aws.credentials."
@@ -328,8 +335,8 @@ class SinkOptions:
         "String",
         _optional(_google_secret),
         None,
-        "The name in Google's Secret Manager of the AWS access key ID for BASIC, read on the worker. "
-        "It stands in for the key ID itself.",
+        "The name in Google's Secret Manager of the AWS access key ID for BASIC, read on the "
+        "worker. It stands in for the key ID itself.",
         added=True,
     )
     aws_credentials_basic_secretkey_google_secret = Option(
@@ -338,8 +345,8 @@ class SinkOptions:
         "String",
         _optional(_google_secret),
         None,
-        "The name in Google's Secret Manager of the AWS secret key for BASIC, read on the worker. It "
-        "stands in for the secret key itself.",
+        "The name in Google's Secret Manager of the AWS secret key for BASIC, read on the worker. "
+        "It stands in for the secret key itself.",
         added=True,
     )
     aws_credentials_profile_path = Option(

@@ -42,7 +42,9 @@ def _source(values: Values) -> Any:
     if query:
         for name in ("row_restriction", "selected_fields"):
             if values.get(name):
-                raise OptionError(f"'{name}' goes with 'input_table', not with 'query'.", option=name)
+                raise OptionError(
+                    f"'{name}' goes with 'input_table', not with 'query'.", option=name
+                )
         return ReadFromBigQuery(query=query, use_standard_sql=True, **common)
     return ReadFromBigQuery(
         table=table,

@@ -12,7 +12,16 @@ from pipelines.columns import names
 from pipelines.sources import ReadRows
 from templates.main import main as run
 from templates.parameters import DEAD_LETTERS, FILES
-from templates.rows import Values, columns_of, failures_to, is_true, is_topic, told, without_function, write
+from templates.rows import (
+    Values,
+    columns_of,
+    failures_to,
+    is_topic,
+    is_true,
+    told,
+    without_function,
+    write,
+)
 
 __all__ = ["build", "main"]
 
@@ -31,9 +40,7 @@ def build(pipeline: beam.Pipeline, values: Values) -> None:
     with failures_to(values.get("dead_letters")) as handler:
         source = _source(values).with_error_handler(handler)
         replays = values.get("format") == DEAD_LETTERS
-        write(
-            pipeline | "Read" >> source, without_function(values) if replays else values, handler
-        )
+        write(pipeline | "Read" >> source, without_function(values) if replays else values, handler)
 
 
 def _source(values: Values) -> Any:

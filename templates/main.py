@@ -44,9 +44,7 @@ def main(template: Template, build: Build, argv: Sequence[str] | None = None) ->
     return 0
 
 
-def read_parameters(
-    template: Template, argv: Sequence[str]
-) -> tuple[Values, PipelineOptions]:
+def read_parameters(template: Template, argv: Sequence[str]) -> tuple[Values, PipelineOptions]:
     """The parameters that a command line gives, by name, and Beam's options.
 
     Raises:

@@ -15,7 +15,16 @@ from beam_dynamodb.options import GOOGLE_SECRET, PROVIDERS, Option, SinkOptions,
 from pipelines.columns import TYPES
 from pipelines.formats import FORMATS
 
-__all__ = ["BIGQUERY", "CLASSIC", "CLASSIC_STAGED", "FILES", "PUBSUB", "TEMPLATES", "Parameter", "Template"]
+__all__ = [
+    "BIGQUERY",
+    "CLASSIC",
+    "CLASSIC_STAGED",
+    "FILES",
+    "PUBSUB",
+    "TEMPLATES",
+    "Parameter",
+    "Template",
+]
 
 DEAD_LETTERS = "dead-letters"
 """The format of a replay: dead letters, as a sink of this package wrote them."""
@@ -165,9 +174,7 @@ def _label(name: str) -> str:
 
 
 def _of_options() -> tuple[Parameter, ...]:
-    told = [
-        each for each in SinkOptions.declared() if not each.secret and each.key != "connector"
-    ]
+    told = [each for each in SinkOptions.declared() if not each.secret and each.key != "connector"]
     return tuple(map(_of_option, told))
 
 

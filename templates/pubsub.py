@@ -163,9 +163,7 @@ class ToRows(beam.DoFn):
         flag = self._delete_flag
         value = None if flag is None else row.pop(flag, None)
         if isinstance(value, (list, dict)) or value not in (*_TRUE, *_FALSE):
-            raise RowError(
-                f"'{flag}' must be true or false.", code="InvalidValue", path=flag or ""
-            )
+            raise RowError(f"'{flag}' must be true or false.", code="InvalidValue", path=flag or "")
         return value in _TRUE
 
     def _replayed(self, message: bytes) -> list[Any]:

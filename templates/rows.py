@@ -84,9 +84,7 @@ def write(rows: PCollection[Any], values: Values, handler: ErrorHandler | None) 
         OptionError: A parameter of the sink is not allowed.
     """
     if values.get("python_udf") is not None:
-        apply = beam.ParDo(
-            ApplyFunction(values["python_udf"], values.get("python_udf_function"))
-        )
+        apply = beam.ParDo(ApplyFunction(values["python_udf"], values.get("python_udf_function")))
         rows = rows | "ApplyFunction" >> (
             apply if handler is None else apply.with_exception_handling(error_handler=handler)
         )
@@ -162,7 +160,7 @@ def _loaded(path: str, function: str) -> Callable[[Any], Any]:
             f"'python_udf_function': {path} has no function {function}.",
             option="python_udf_function",
         )
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 # --- dead letters --------------------------------------------------------------------------
@@ -182,8 +180,8 @@ class DeadLettersTo(beam.PTransform[Any, Any]):
             destination: `gs://…`, `projects/…/topics/…`, or a ValueProvider of the first.
         """
         super().__init__()
-        static = isinstance(destination, StaticValueProvider)
-        self._destination = destination.get() if static else destination
+        known = isinstance(destination, StaticValueProvider)
+        self._destination = told(destination) if known else destination
 
     def expand(self, failed: PCollection[Any]) -> Any:
         """Writes them."""

@@ -215,7 +215,7 @@ def _dataflow(arguments: argparse.Namespace) -> Dataflow:
 
 
 def _job_id(arguments: argparse.Namespace, dataflow: Dataflow) -> str:
-    """The job's id; of the jobs of one name that of the latest which has not ended, else the latest."""
+    """The job's id; of several of one name the latest that has not ended, else the latest."""
     given: str = arguments.job
     if _JOB_ID.fullmatch(given):
         return given

@@ -10,8 +10,8 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timezone
+from typing import Any, Literal, cast
 
 import grpc
 from google.api_core import exceptions
@@ -186,7 +186,7 @@ class Dataflow:
         request = dataflow.ListJobMessagesRequest(
             **self._at,
             job_id=job_id,
-            minimum_importance=dataflow.JobMessageImportance[f"JOB_MESSAGE_{level}"],
+            minimum_importance=getattr(dataflow.JobMessageImportance, f"JOB_MESSAGE_{level}"),
             start_time=since,
         )
         client = self._client(dataflow.MessagesV1Beta3Client)
@@ -222,7 +222,7 @@ class Dataflow:
         request = dataflow.UpdateJobRequest(
             **self._at,
             job_id=job_id,
-            job=dataflow.Job(id=job_id, requested_state=dataflow.JobState[state]),
+            job=dataflow.Job(id=job_id, requested_state=getattr(dataflow.JobState, state)),
         )
         with self._told(f"{verb} the job {job_id}"):
             self._jobs.update_job(request, timeout=_TIMEOUT_SECONDS)
@@ -243,7 +243,8 @@ class Dataflow:
             **self._at, launch_parameter=parameter, validate_only=launch.validate_only
         )
         client = self._client(dataflow.FlexTemplatesServiceClient)
-        return client.launch_flex_template(request, timeout=_LAUNCH_TIMEOUT_SECONDS).job
+        answer = client.launch_flex_template(request, timeout=_LAUNCH_TIMEOUT_SECONDS)
+        return cast(dataflow.Job, answer.job)
 
     def _launch_classic(self, launch: Launch) -> dataflow.Job:
         request = dataflow.LaunchTemplateRequest(
@@ -259,7 +260,8 @@ class Dataflow:
             ),
         )
         client = self._client(dataflow.TemplatesServiceClient)
-        return client.launch_template(request, timeout=_LAUNCH_TIMEOUT_SECONDS).job
+        answer = client.launch_template(request, timeout=_LAUNCH_TIMEOUT_SECONDS)
+        return cast(dataflow.Job, answer.job)
 
     @property
     def _jobs(self) -> Any:
@@ -352,7 +354,7 @@ def _value(of: Any, present: Any, text: str) -> Any:
 def _parsed(cls: Any, settings: Mapping[str, Any]) -> Any:
     message = cls.pb()()
     try:
-        json_format.ParseDict(settings, message)
+        json_format.ParseDict(dict(settings), message)
     except json_format.ParseError as fault:
         raise LaunchError(f"This is no {cls.__name__} of Dataflow: {fault}") from fault
     return cls.wrap(message)
@@ -371,14 +373,14 @@ def _job_of(job: dataflow.Job) -> Job:
 def _message_of(message: dataflow.JobMessage) -> Message:
     return Message(
         id=message.id,
-        time=_moment(message.time) or datetime.min,
+        time=_moment(message.time) or datetime.min.replace(tzinfo=timezone.utc),
         level=_name(message.message_importance).removeprefix("JOB_MESSAGE_"),
         text=message.message_text,
     )
 
 
 def _moment(time: Any) -> datetime | None:
-    return time if time else None
+    return time or None
 
 
 def _name(value: Any) -> str:

@@ -10,7 +10,7 @@ from templates.launch.dataflow import Dataflow, Job, Message
 from templates.launch.errors import LaunchError
 from templates.launch.reporting import Report
 
-__all__ = ["ENDS", "Follower", "FollowTimeoutError"]
+__all__ = ["ENDS", "FollowTimeoutError", "Follower"]
 
 ENDS: Mapping[str, int] = {
     "JOB_STATE_DONE": 0,
@@ -119,7 +119,7 @@ class Follower:
             self.report.progress(counters, datetime.now(timezone.utc))
 
     def _last_words(self, job: Job) -> None:
-        """Messages come a little later than the state that they tell of; a failure's most of all."""
+        """Messages come a little later than the state that they tell of."""
         if job.state == "JOB_STATE_FAILED":
             self.sleep(self.poll_seconds)
         self._report_messages()

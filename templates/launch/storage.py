@@ -72,7 +72,7 @@ def write(path: str, text: str) -> None:
 
 
 def _blob(path: str) -> Any:
-    from google.cloud import storage
+    from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]
 
     bucket, _, name = path.removeprefix(_SCHEME).partition("/")
     if not (bucket and name):

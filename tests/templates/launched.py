@@ -1,4 +1,4 @@
-"""Runs a staged classic template as Dataflow would: from its files, with the launch's parameters."""
+"""Runs a staged template as Dataflow would: from its files, with the launch's parameters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from apache_beam.runners.runner import PipelineResult
 from apache_beam.utils import shared
 
 
-def run_template(
-    template: bytes, graph: bytes, parameters: Mapping[str, str]
-) -> PipelineResult:
+def run_template(template: bytes, graph: bytes, parameters: Mapping[str, str]) -> PipelineResult:
     """Runs a template.
 
     Args:

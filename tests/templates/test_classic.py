@@ -71,7 +71,7 @@ def test_no_secret_is_in_any_staged_file(staged):
     for file in files:
         contents = file.read_bytes()
         assert MARK.encode() not in contents, file
-        assert b"secretkey\":" not in contents
+        assert b'secretkey":' not in contents
     options = json.loads((staged / "template.json").read_text())
     assert not [name for name in _keys(options) if name.endswith(("accesskeyid", "secretkey"))]
 
@@ -105,9 +105,7 @@ def test_rows_arrive_and_the_later_of_one_key_wins(launch, gcs):
 def test_another_launch_of_the_same_template_has_other_settings(launch, gcs):
     gcs.put("in/a.jsonl.gz", _gzipped('{"key": "a", "x": null}\n'))
     gcs.put("in/b.jsonl.gz", _gzipped('{"key": "b", "x": 1}\n'))
-    table = launch(
-        input=gcs.path("in/*"), format="json", rename="key:id", sink_ignore_nulls="true"
-    )
+    table = launch(input=gcs.path("in/*"), format="json", rename="key:id", sink_ignore_nulls="true")
     assert sorted(table.items(), key=str) == [
         {"id": {"S": "a"}}, {"id": {"S": "b"}, "x": {"N": "1"}},
     ]  # fmt: skip

@@ -41,7 +41,7 @@ def run(moto_endpoint, create_table):
 
 
 def csv():
-    return "id,n\n1,10\n2,20\n".encode()
+    return b"id,n\n1,10\n2,20\n"
 
 
 def json_lines():

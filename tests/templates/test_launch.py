@@ -77,9 +77,7 @@ def spec(tmp_path):
 @pytest.fixture
 def launch(spec, at):
     """Launches with good parameters; returns the exit code."""
-    return lambda *more: main(
-        ["launch", spec, *at, "--job_name=job", "--poll=0.01", *GOOD, *more]
-    )
+    return lambda *more: main(["launch", spec, *at, "--job_name=job", "--poll=0.01", *GOOD, *more])
 
 
 # --- launch and follow ---------------------------------------------------------------------
@@ -363,7 +361,8 @@ def test_an_interrupt_does_with_the_job_what_was_asked(
         try:
             deadline = time.monotonic() + 60
             while len(service.asked("GetJob")) < 3:
-                assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+                assert process.poll() is None, process.stdout.read()
+                assert time.monotonic() < deadline
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=60)

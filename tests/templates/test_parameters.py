@@ -38,7 +38,7 @@ def test_dataflow_can_read_the_metadata(template):
     assert message.streaming == template.streaming
     assert len(message.parameters) == len(template.parameters)
     for each in message.parameters:
-        assert each.name and each.label and each.help_text and each.group_name, each.name
+        assert all((each.name, each.label, each.help_text, each.group_name)), each.name
 
 
 @templates
@@ -178,7 +178,7 @@ def test_each_regular_expression_takes_the_good_and_refuses_the_bad(template):
 @templates
 def test_regular_expressions_are_such_as_re2_understands(template):
     for (regex,) in _with_patterns(template).values():
-        assert regex.startswith("^(") and regex.endswith(")$")
+        assert re.fullmatch(r"\^\(.*\)\$", regex)
         assert not re.search(r"\(\?|\\[1-9]|[*+?}][+]", regex), "look-around, back reference"
 
 
@@ -190,7 +190,7 @@ def test_what_a_regular_expression_takes_the_option_takes(option):
     # The patterns may be stricter; where the option has a rule of its own, they are not laxer.
     if option.type_name in ("Integer", "Long"):
         for value in bad:
-            if value not in ("05",):
+            if value != "05":
                 with pytest.raises(ValueError, match="must"):
                     option.parse(value)
 

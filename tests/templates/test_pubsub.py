@@ -217,7 +217,8 @@ def test_only_retriable_dead_letters_are_replayed_where_that_is_asked():
 
 
 @pytest.mark.parametrize(
-    "flags", [[], ["--input_topic=projects/p/topics/t", "--input_subscription=projects/p/subscriptions/s"]]
+    "flags",
+    [[], ["--input_topic=projects/p/topics/t", "--input_subscription=projects/p/subscriptions/s"]],
 )
 def test_one_source_is_asked_for(flags, capsys):
     argv = [*flags, "--table_name=flights", f"--aws_region={REGION}"]
