@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO
 
-__all__ = ["DUMMY_CREDENTIALS", "free_port", "moto_server", "serving"]
+__all__ = ["DUMMY_CREDENTIALS", "free_port", "gcs_emulator", "moto_server", "serving"]
 
 DUMMY_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 """Environment variables that satisfy a server which checks no signature."""
@@ -109,6 +109,21 @@ def moto_server() -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-c", _MOTO, _HOST, str(port)]
     with serving(command, port, environ={**os.environ, **DUMMY_CREDENTIALS}) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def gcs_emulator(bucket: str) -> Iterator[str]:
+    """Runs an emulator of Google Cloud Storage with one bucket; yields its URL.
+
+    The URL is for `STORAGE_EMULATOR_HOST`, which Google's clients and Beam's `gs://` honour.
+    """
+    port = free_port()
+    command = [
+        sys.executable, "-m", "gcp_storage_emulator", "start", f"--host={_HOST}",
+        f"--port={port}", "--in-memory", f"--default-bucket={bucket}", "--quiet",
+    ]  # fmt: skip
+    with serving(command, port) as url:
         yield url
 
 

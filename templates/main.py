@@ -34,7 +34,7 @@ def main(template: Template, build: Build, argv: Sequence[str] | None = None) ->
         values, options = read_parameters(template, sys.argv[1:] if argv is None else argv)
         pipeline = beam.Pipeline(options=options)
         build(pipeline, values)
-    except DynamoDBSinkError as fault:
+    except (DynamoDBSinkError, ValueError) as fault:
         print(fault, file=sys.stderr)
         return 1
     result: PipelineResult = pipeline.run()

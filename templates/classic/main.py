@@ -14,7 +14,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
-from beam_dynamodb import DynamoDBSinkError
+from beam_dynamodb import DynamoDBSinkError, OptionError
 from pipelines.flags import refuse_misspelt
 from templates.files import build
 from templates.parameters import CLASSIC, CLASSIC_STAGED
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         pipeline = pipeline_of(sys.argv[1:] if argv is None else argv)
-    except DynamoDBSinkError as fault:
+    except (DynamoDBSinkError, ValueError) as fault:
         print(fault, file=sys.stderr)
         return 1
     result: PipelineResult = pipeline.run()
@@ -54,10 +54,24 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
         parser.add_argument(f"--{each.name}", help=each.help_text.replace("%", "%%"))
     arguments, rest = parser.parse_known_args(list(argv))
     refuse_misspelt(parser, rest)
+    _refuse_unknown(rest)
     options = PipelineOptions(rest)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, {**vars(arguments), **_providers(options)})
     return pipeline
+
+
+def _refuse_unknown(rest: Sequence[str]) -> None:
+    """Refuses options of the sink that are no parameters, such as secrets; Beam would keep them."""
+    known = {each.name for each in CLASSIC.parameters}
+    for flag in rest:
+        name = flag.removeprefix("--").partition("=")[0]
+        if name.startswith(("aws_", "sink_")) and name not in known:
+            raise OptionError(
+                f"'{name}' is no parameter of the template. Secrets are never parameters: let the "
+                f"workers find the credentials.",
+                option=name,
+            )
 
 
 def _providers(options: PipelineOptions) -> Values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Iterator
 
@@ -10,19 +9,14 @@ import google.auth
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from pipelines.local import free_port, serving
+from pipelines.local import gcs_emulator
 from tests.templates.google_standins import Bucket, MetadataServer, serve_metadata
 
 
 @pytest.fixture(scope="session")
 def gcs_endpoint() -> Iterator[str]:
     """The URL of an emulator of Google Cloud Storage, which has the bucket `bucket`."""
-    port = free_port()
-    command = [
-        sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1",
-        f"--port={port}", "--in-memory", "--default-bucket=bucket", "--quiet",
-    ]  # fmt: skip
-    with serving(command, port) as url:
+    with gcs_emulator("bucket") as url:
         yield url
 
 

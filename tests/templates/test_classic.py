@@ -170,6 +170,15 @@ def test_a_misspelt_setting_stages_nothing(tmp_path, capsys):
     assert "Did you mean '--partitioned_by'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["basic_secretkey", "role_provider_basic_secretkey"])
+def test_a_secret_is_refused_and_nothing_is_staged(tmp_path, capsys, name):
+    assert main([f"--template_location={tmp_path}/t", f"--aws_credentials_{name}={MARK}"]) == 1
+    err = capsys.readouterr().err
+    assert f"'aws_credentials_{name}' is no parameter" in err
+    assert MARK not in err
+    assert not list(tmp_path.iterdir())
+
+
 def _gzipped(text):
     import gzip
 

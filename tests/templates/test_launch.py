@@ -376,18 +376,43 @@ def test_an_interrupt_does_with_the_job_what_was_asked(
 # --- classic templates ---------------------------------------------------------------------
 
 
-def test_a_classic_template_is_launched_from_cloud_storage(service, at, monkeypatch):
-    files = {
-        "gs://b/t": json.dumps({"name": "x", "environment": {}}),
-        "gs://b/t_metadata": json.dumps(METADATA),
-    }
-    monkeypatch.setattr("templates.launch.storage.read_if_there", files.get)
-    service.options["gs://b/t"] = {"input", "table_name"}
-    assert main(["launch", "gs://b/t", *at, "--poll=0.01", "--env=maxWorkers=3", *GOOD]) == 0
-    (request,) = service.asked("LaunchTemplate")
-    assert request.gcs_path == "gs://b/t"
+def test_a_classic_template_is_launched_from_cloud_storage(service, at, gcs, capsys):
+    path = gcs.put("t", json.dumps({"name": "x", "environment": {}}))
+    service.options[path] = {"input", "table_name"}
+    # Without metadata beside it only the service can judge the parameters.
+    assert main(["launch", path, *at, *GOOD, "-p", "more=1"]) == 2
+    assert "Found unexpected parameters" in capsys.readouterr().err
+    gcs.put("t_metadata", json.dumps(METADATA))
+    assert main(["launch", path, *at, "--poll=0.01", "--env=maxWorkers=3", *GOOD]) == 0
+    request = service.asked("LaunchTemplate")[-1]
+    assert request.gcs_path == path
     assert request.launch_parameters.environment.max_workers == 3
-    assert main(["launch", "gs://b/t", *at, "-p", "input=gs://x"]) == 2
+    assert main(["launch", path, *at, "-p", "input=gs://x"]) == 2
+    assert "'table_name' is missing" in capsys.readouterr().err
+
+
+def test_a_flex_template_in_cloud_storage_is_launched_by_its_path(service, at, gcs):
+    path = gcs.put("spec.json", json.dumps(SPEC))
+    service.specs[path] = SPEC
+    assert main(["launch", path, *at, "--poll=0.01", *GOOD]) == 0
+    (request,) = service.asked("LaunchFlexTemplate")
+    assert request.launch_parameter.container_spec_gcs_path == path
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [("gs://bucket/nothing", "There is no file"), ("gs://bucket", "must name a bucket and an")],
+)
+def test_a_template_that_is_not_there_is_told(at, gcs, capsys, template, words):
+    assert main(["launch", template, *at, *GOOD]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_classic_template_of_this_machine_is_refused(at, tmp_path, capsys):
+    path = tmp_path / "t.json"
+    path.write_text("{}")
+    assert main(["launch", str(path), *at]) == 2
+    assert "takes a classic template from gs://" in capsys.readouterr().err
 
 
 # --- the parts -----------------------------------------------------------------------------
