@@ -113,7 +113,7 @@ class Template:
                 "streaming": True,
                 "supportsAtLeastOnce": True,
                 "supportsExactlyOnce": True,
-                "defaultStreamingMode": "AT_LEAST_ONCE",
+                "defaultStreamingMode": "EXACTLY_ONCE",
             }
         return found | {"parameters": [each.metadata() for each in self.parameters]}
 
