@@ -106,7 +106,9 @@ def _parameters(endpoint: str) -> Mapping[str, str]:
 def _show(parameters: Mapping[str, str]) -> None:
     print("\nOn Dataflow, this would be the launch:\n")
     print("  python -m templates.launch launch gs://…/files.json --project=… --region=… \\")
-    print(" \\\n".join(f"    -p {name}='{value}'" for name, value in parameters.items()), flush=True)
+    print(
+        " \\\n".join(f"    -p {name}='{value}'" for name, value in parameters.items()), flush=True
+    )
 
 
 def _create_table(client: Any) -> None:

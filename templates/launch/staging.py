@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import beam_dynamodb
 from templates.launch import storage
 from templates.launch.checks import pairs
 from templates.launch.dataflow import environment_of
@@ -21,8 +22,11 @@ from templates.parameters import CLASSIC, CLASSIC_STAGED, TEMPLATES, Template
 
 __all__ = ["add_stage_commands", "container_spec", "worker_package"]
 
-_ROOT = Path(__file__).parent.parent.parent
-_PACKAGES = ("beam_dynamodb", "pipelines", "templates")
+_INSTALLED = __name__.startswith("beam_dynamodb.")
+"""Whether the mains are part of the package, as in its wheel, or folders beside it."""
+
+_PACKAGES = ("beam_dynamodb",) if _INSTALLED else ("beam_dynamodb", "pipelines", "templates")
+_ROOT = Path(beam_dynamodb.__file__).parent.parent
 _SETUP = '''"""What the workers of a classic template install."""
 
 from setuptools import find_packages, setup
@@ -58,8 +62,8 @@ def container_spec(
 def worker_package() -> Iterator[Path]:
     """A folder with what the workers install; yields the path of its setup.py.
 
-    The package itself leaves `pipelines` and `templates` out, since these names are too general
-    for a Python that others share; a worker is ours alone.
+    From a checkout it has `pipelines` and `templates` as packages of these names. They are too
+    general for a Python that others share, but a worker is ours alone.
     """
     with tempfile.TemporaryDirectory() as folder:
         for package in _PACKAGES:
