@@ -54,8 +54,10 @@ def stateful(pipeline):
     return {name: each for name, each in pardos(pipeline).items() if each.state_specs}
 
 
-@pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("letters", [LETTERS, "gs://b/failed.jsonl", None])
+@pytest.mark.parametrize(
+    ("name", "letters"),
+    [*((name, LETTERS) for name in SOURCES), ("pubsub", "gs://b/failed.jsonl"), ("files", None)],
+)
 def test_every_pipeline_can_be_built_for_dataflow(name, letters):
     flags = [SOURCES[name], *([f"--dead_letters={letters}"] if letters else [])]
     names = " ".join(
@@ -89,9 +91,7 @@ def test_a_function_has_a_step_of_its_own():
     assert any(name.startswith("ApplyFunction") for name in pardos(pipeline))
 
 
-@pytest.mark.parametrize(
-    "flag", ["--query=SELECT 1", "--input_table=p-demo:d.t"]
-)
+@pytest.mark.parametrize("flag", ["--query=SELECT 1", "--input_table=p-demo:d.t"])
 def test_bigquery_is_read_by_a_query_or_a_table(flag):
     assert graph("bigquery", flag).components.transforms
 
