@@ -53,8 +53,10 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
     for each in CLASSIC_STAGED:
         parser.add_argument(f"--{each.name}", help=each.help_text.replace("%", "%%"))
     arguments, rest = parser.parse_known_args(list(argv))
-    refuse_misspelt(parser, rest)
-    _refuse_unknown(rest)
+    known = {f"--{each.name}" for each in CLASSIC.parameters}
+    others = [each for each in rest if each.partition("=")[0] not in known]
+    refuse_misspelt(parser, others)
+    _refuse_unknown(others)
     options = PipelineOptions(rest)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, {**vars(arguments), **_providers(options)})
@@ -63,10 +65,9 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
 
 def _refuse_unknown(rest: Sequence[str]) -> None:
     """Refuses options of the sink that are no parameters, such as secrets; Beam would keep them."""
-    known = {each.name for each in CLASSIC.parameters}
     for flag in rest:
         name = flag.removeprefix("--").partition("=")[0]
-        if name.startswith(("aws_", "sink_")) and name not in known:
+        if name.startswith(("aws_", "sink_")):
             raise OptionError(
                 f"'{name}' is no parameter of the template. Secrets are never parameters: let the "
                 f"workers find the credentials.",

@@ -165,6 +165,20 @@ def test_a_wrong_value_is_told_by_the_worker(launch, gcs, parameters, words):
         launch(**{"input": gcs.put("a.csv", CSV), **parameters})
 
 
+def test_a_parameter_given_when_the_template_is_staged_is_fixed(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    flags = [
+        "--runner=DataflowRunner", "--project=p-demo", "--region=us-central1", "--no_auth",
+        "--dataflow_endpoint=http://localhost:9", f"--staging_location={tmp_path}",
+        f"--temp_location={tmp_path}", f"--template_location={tmp_path}/t", "--job_name=j",
+        f"--aws_region={REGION}", "--format=csv",
+    ]  # fmt: skip
+    assert main(flags) == 0
+    options = json.loads((tmp_path / "t").read_text())["environment"]["sdkPipelineOptions"]
+    assert options["options"]["aws_region"] == REGION
+    assert options["options"]["table_name"] is None
+
+
 def test_a_misspelt_setting_stages_nothing(tmp_path, capsys):
     assert main([f"--template_location={tmp_path}/t", "--partitioned_byy=id"]) == 1
     assert "Did you mean '--partitioned_by'?" in capsys.readouterr().err

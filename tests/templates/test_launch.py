@@ -458,6 +458,12 @@ def job_at(service):
     return FakeJob("j", "job", list(service.script), True, {}, created)
 
 
+def test_missing_credentials_of_google_cloud_are_told(monkeypatch, capsys):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    assert main(["list", "--project=p", "--region=r"]) == 2
+    assert "No credentials of Google Cloud: File /nowhere.json" in capsys.readouterr().err
+
+
 def test_a_service_that_is_not_there_is_told():
     dataflow = Dataflow("p", "r", endpoint="http://127.0.0.1:1", read_retry_seconds=0.1)
     with pytest.raises(LaunchError, match="no answer"):
