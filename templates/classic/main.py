@@ -55,8 +55,8 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
     arguments, rest = parser.parse_known_args(list(argv))
     known = {f"--{each.name}" for each in CLASSIC.parameters}
     others = [each for each in rest if each.partition("=")[0] not in known]
-    refuse_misspelt(parser, others)
     _refuse_unknown(others)
+    refuse_misspelt(parser, others)
     options = PipelineOptions(rest)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, {**vars(arguments), **_providers(options)})
