@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from beam_dynamodb import OptionError, SinkOptions
 from templates.launch.errors import LaunchError, ParameterError
 
 __all__ = ["check_job_name", "check_parameters", "pairs"]
@@ -41,7 +42,7 @@ def check_job_name(name: str) -> None:
 
 
 def check_parameters(metadata: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
-    """Compares parameters with what a template says of them.
+    """Compares parameters with what a template says of them, and those of the sink with another.
 
     The values are not part of what is raised, since one may be a secret that was put in a wrong
     place.
@@ -64,6 +65,8 @@ def check_parameters(metadata: Mapping[str, Any], parameters: Mapping[str, str])
             for fault in _misfits(known[name], value)
         ),
     ]
+    # What belongs together can be judged once each value is what it should be.
+    faults = faults or list(_contradictions(known, parameters))
     if faults:
         raise ParameterError(faults)
 
@@ -80,6 +83,19 @@ def _missing(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterato
         # Dataflow's console leaves an empty text where nothing was entered.
         if not parameter.get("isOptional") and not parameters.get(name):
             yield f"'{name}' is missing: {parameter['helpText']}"
+
+
+def _contradictions(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
+    """What the workers would refuse some minutes later."""
+    given = {
+        name: value
+        for name, value in parameters.items()
+        if value and name in known and name.startswith(("aws_", "sink_"))
+    }
+    try:
+        SinkOptions.parse({"connector": "dynamodb", **given}, may_miss=("table_name", "aws_region"))
+    except OptionError as fault:
+        yield str(fault)
 
 
 def _misfits(parameter: Mapping[str, Any], value: str) -> Iterator[str]:

@@ -14,10 +14,12 @@ import grpc
 import pytest
 
 from templates.launch import main
+from templates.launch.checks import check_parameters
 from templates.launch.dataflow import Dataflow, environment_of
-from templates.launch.errors import LaunchError
+from templates.launch.errors import LaunchError, ParameterError
 from templates.launch.following import Follower, FollowTimeoutError
 from templates.launch.reporting import Report
+from templates.parameters import FILES
 from tests.templates.dataflow_service import (
     ENDLESS,
     FAILURE,
@@ -196,6 +198,24 @@ def test_all_faults_of_the_parameters_are_told_before_the_service_is_asked(
     assert "'input_format' must be one of CSV, JSON" in err
     assert "/x" not in err, "a value may be a secret in the wrong place"
     assert not service.requests
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"aws_credentials_provider": "ASSUME_ROLE"}, "Please set 'aws_credentials_role_arn'"),
+        ({"sink_requests_max_buffered": "25"}, "it must exceed 'sink_batch_max_size'"),
+        (
+            {"aws_credentials_basic_secretkey_google_secret": "projects/p/secrets/s"},
+            "Please set 'aws_credentials_basic_accesskeyid'",
+        ),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_told_too(parameters, words):
+    given = {"input": "gs://b/x", "table_name": "flights", "aws_region": "us-east-2"}
+    check_parameters(FILES.metadata(), given)
+    with pytest.raises(ParameterError, match=words):
+        check_parameters(FILES.metadata(), {**given, **parameters})
 
 
 def test_what_the_service_refuses_is_told_in_its_words(service, launch, capsys):
