@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from templates.launch import storage
-from templates.launch.checks import check_job_name, check_parameters, pairs
+from templates.launch.checks import check_job_name, check_no_secret, check_parameters, pairs
 from templates.launch.dataflow import Dataflow, Launch, environment_of
 from templates.launch.errors import LaunchError, LostSightError
 from templates.launch.following import ENDS, Follower, FollowTimeoutError
@@ -67,6 +67,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     parameters = _parameters(arguments)
     options = pairs(arguments.pipeline_option, "--pipeline_option")
     check_job_name(arguments.job_name)
+    check_no_secret({**parameters, **options})
     if metadata is not None:
         check_parameters(metadata, parameters)
     dataflow, report = _dataflow(arguments), Report(as_json=arguments.json)

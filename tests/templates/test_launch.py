@@ -218,6 +218,16 @@ def test_parameters_that_contradict_each_other_are_told_too(parameters, words):
         check_parameters(FILES.metadata(), {**given, **parameters})
 
 
+@pytest.mark.parametrize("flag", ["-p", "--pipeline_option"])
+@pytest.mark.parametrize("level", ["", "role_provider_", "role_provider_role_provider_"])
+def test_a_secret_goes_nowhere(service, launch, capsys, flag, level):
+    assert launch(flag, f"aws_credentials_{level}basic_secretkey=hush") == 2
+    captured = capsys.readouterr()
+    assert "holds a secret" in captured.err
+    assert "hush" not in captured.err + captured.out
+    assert not service.requests
+
+
 def test_what_the_service_refuses_is_told_in_its_words(service, launch, capsys):
     service.script = ENDLESS
     assert launch("--until=launched") == 0
