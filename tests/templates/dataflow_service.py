@@ -336,7 +336,10 @@ def _rest_answer(service: FakeDataflow, verb: str, url: str, body: str) -> tuple
     for wanted, path, method, field_name in _ROUTES:
         found = re.fullmatch(path, parts.path)
         if wanted == verb and found:
-            query = {k: v for k, v in parse_qsl(parts.query) if not k.startswith("$")}
+            # The form of the answer, which is always JSON, is `$alt` of Google's newer clients and
+            # `alt` of gcloud.
+            given = {name.lstrip("$"): value for name, value in parse_qsl(parts.query)}
+            query = {name: value for name, value in given.items() if name != "alt"}
             content = json.loads(body or "{}")
             fields = {field_name: content} if field_name else content
             message = _REQUESTS[method].pb()()
@@ -347,7 +350,7 @@ def _rest_answer(service: FakeDataflow, verb: str, url: str, body: str) -> tuple
                 status = _HTTP[refusal.code]
                 error = {"code": status, "message": str(refusal), "status": refusal.code.name}
                 return status, json.dumps({"error": error})
-            return 200, type(response).to_json(response)
+            return 200, type(response).to_json(response, use_integers_for_enums=False)
     return 404, json.dumps({"error": {"code": 404, "message": f"{verb} {url}"}})
 
 
