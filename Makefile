@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak bench check lint format types contracts docs site build clean
+.PHONY: help install demo template-demo test soak bench check lint format types contracts docs site build clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv and install the package with all that tests and demo need
 
@@ -27,6 +27,10 @@ $(INSTALLED): pyproject.toml setup.py
 
 demo: $(INSTALLED) ## Load real flights into an embedded DynamoDB (ROWS=all for the whole year)
 	@$(BIN)/python -m pipelines.demo --rows=$(ROWS)
+
+template-demo: ROWS = 5000
+template-demo: $(INSTALLED) ## Run a Dataflow template here, against local Cloud Storage and DynamoDB
+	@$(BIN)/python -m templates.demo --rows=$(ROWS)
 
 test: $(INSTALLED) ## Run all tests (PYTEST_ARGS=… goes to pytest)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -57,8 +61,9 @@ types: $(INSTALLED) ## mypy --strict
 contracts: $(INSTALLED) ## Who may import whom
 	$(BIN)/lint-imports
 
-docs: $(INSTALLED) ## Write the generated parts of README.md and the documentation anew
+docs: $(INSTALLED) ## Write anew what is made from the options: tables of the docs, templates' metadata
 	$(BIN)/python docs/options_table.py
+	$(BIN)/python -m templates.metadata
 
 site: $(INSTALLED) ## Build the documentation's pages into build/site; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -46,6 +46,7 @@ from botocore.utils import (
     resolve_imds_endpoint_mode,
 )
 
+from beam_dynamodb import google
 from beam_dynamodb.errors import CredentialsError
 from beam_dynamodb.options import CredentialsOptions
 
@@ -287,13 +288,15 @@ class _Found:
 
 
 def _basic(options: CredentialsOptions, _: _Worker) -> Credentials:
-    for suffix, value in (
-        ("basic.accesskeyid", options.access_key_id),
-        ("basic.secretkey", options.secret_key),
-    ):
-        if not value:
+    pairs = (
+        ("basic.accesskeyid", options.access_key_id, options.access_key_id_secret),
+        ("basic.secretkey", options.secret_key, options.secret_key_secret),
+    )
+    for suffix, value, stored in pairs:
+        if not (value or stored):
             raise _AbsentError(f"'{options.key(suffix)}' is not set")
-    return Credentials(options.access_key_id or "", options.secret_key or "")
+    access_key, secret_key = (value or google.secret(stored or "") for _, value, stored in pairs)
+    return Credentials(access_key, secret_key)
 
 
 def _environment(_: CredentialsOptions, worker: _Worker) -> Credentials:
@@ -315,18 +318,16 @@ def _system_properties(_: CredentialsOptions, worker: _Worker) -> Credentials:
 
 
 def _web_identity(options: CredentialsOptions, worker: _Worker) -> Credentials:
-    file_key, role_key = options.key("webIdentityToken.file"), options.key("role.arn")
     environ = worker.environ
-    file = options.web_identity_token_file or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
-    if not file:
-        raise _AbsentError(f"neither '{file_key}' nor AWS_WEB_IDENTITY_TOKEN_FILE is set")
+    load_token = _token_loader(options, environ)
     role = options.role_arn or environ.get("AWS_ROLE_ARN")
     if not role:
-        raise LookupError(f"neither '{role_key}' nor AWS_ROLE_ARN is set beside the token file")
+        role_key = options.key("role.arn")
+        raise LookupError(f"neither '{role_key}' nor AWS_ROLE_ARN is set beside the token")
     session_name = options.role_session_name or environ.get("AWS_ROLE_SESSION_NAME")
     fetcher = AssumeRoleWithWebIdentityCredentialFetcher(
         client_creator=_Session(options, worker).create_client,
-        web_identity_token_loader=FileWebIdentityTokenLoader(file),
+        web_identity_token_loader=load_token,
         role_arn=role,
         extra_args={"RoleSessionName": session_name or _session_name(worker)},
         cache=_NoCache(),
@@ -334,6 +335,17 @@ def _web_identity(options: CredentialsOptions, worker: _Worker) -> Credentials:
     return DeferredRefreshableCredentials(
         fetcher.fetch_credentials, "assume-role-with-web-identity", worker.now
     )
+
+
+def _token_loader(options: CredentialsOptions, environ: Mapping[str, str]) -> Callable[[], str]:
+    """Gets a token that is valid now; called anew whenever the role's credentials are renewed."""
+    if options.web_identity_audience:
+        return partial(google.identity_token, options.web_identity_audience)
+    file = options.web_identity_token_file or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    if not file:
+        file_key = options.key("webIdentityToken.file")
+        raise _AbsentError(f"neither '{file_key}' nor AWS_WEB_IDENTITY_TOKEN_FILE is set")
+    return FileWebIdentityTokenLoader(file)
 
 
 def _role(options: CredentialsOptions, worker: _Worker) -> Credentials:

@@ -17,7 +17,14 @@ from urllib.parse import urlsplit
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.table import BATCH_MAX_REQUESTS, is_table_name
 
-__all__ = ["PROVIDERS", "CredentialsOptions", "Option", "SinkOptions", "keyword_of"]
+__all__ = [
+    "GOOGLE_SECRET",
+    "PROVIDERS",
+    "CredentialsOptions",
+    "Option",
+    "SinkOptions",
+    "keyword_of",
+]
 
 T = TypeVar("T")
 
@@ -31,6 +38,9 @@ PROVIDERS = (
     "WEB_IDENTITY_TOKEN",
 )
 """The values of `aws.credentials.provider`."""
+
+GOOGLE_SECRET = r"projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]{1,255}(/versions/([a-zA-Z0-9_-]+))?"  # noqa: S105 - the form of its name
+"""A name in Google's Secret Manager, as a regular expression."""
 
 _CREDENTIALS = "aws.credentials."
 _NESTED = "aws.credentials.role.provider."
@@ -123,6 +133,16 @@ def _endpoint(value: object) -> str:
     return url.rstrip("/")
 
 
+def _google_secret(value: object) -> str:
+    name = _string(value)
+    if not re.fullmatch(GOOGLE_SECRET, name):  # not shown: it may be the secret itself
+        raise ValueError(
+            "must be a secret's name such as projects/my-project/secrets/my-secret, or with "
+            "/versions/7 behind it"
+        )
+    return name if "/versions/" in name else f"{name}/versions/latest"
+
+
 def _provider(value: object) -> str:
     if value not in PROVIDERS:
         raise ValueError(f"must be one of {', '.join(PROVIDERS)}, not {_shown(value)}")
@@ -208,6 +228,8 @@ class CredentialsOptions:
     path: str = _CREDENTIALS
     access_key_id: str | None = None
     secret_key: str | None = None
+    access_key_id_secret: str | None = None
+    secret_key_secret: str | None = None
     profile_path: str | None = None
     profile_name: str | None = None
     role_arn: str | None = None
@@ -215,6 +237,7 @@ class CredentialsOptions:
     role_external_id: str | None = None
     role_sts_endpoint: str | None = None
     web_identity_token_file: str | None = None
+    web_identity_audience: str | None = None
     base: CredentialsOptions | None = None
 
     def __repr__(self) -> str:
@@ -306,6 +329,26 @@ class SinkOptions:
         "The AWS secret key to use when setting credentials provider type to BASIC.",
         secret=True,
     )
+    aws_credentials_basic_accesskeyid_google_secret = Option(
+        "aws.credentials.basic.accesskeyid.googleSecret",
+        _AUTH,
+        "String",
+        _optional(_google_secret),
+        None,
+        "The name in Google's Secret Manager of the AWS access key ID for BASIC, read on the "
+        "worker. It stands in for the key ID itself.",
+        added=True,
+    )
+    aws_credentials_basic_secretkey_google_secret = Option(
+        "aws.credentials.basic.secretkey.googleSecret",
+        _AUTH,
+        "String",
+        _optional(_google_secret),
+        None,
+        "The name in Google's Secret Manager of the AWS secret key for BASIC, read on the worker. "
+        "It stands in for the secret key itself.",
+        added=True,
+    )
     aws_credentials_profile_path = Option(
         "aws.credentials.profile.path",
         _AUTH,
@@ -376,6 +419,16 @@ class SinkOptions:
         None,
         "The absolute path to the web identity token file that should be used if provider type is "
         "set to WEB_IDENTITY_TOKEN.",
+    )
+    aws_credentials_web_identity_token_google_audience = Option(
+        "aws.credentials.webIdentityToken.googleAudience",
+        _AUTH,
+        "String",
+        _optional(_string),
+        None,
+        "The audience of the identity token that Google Cloud gives the worker's service account, "
+        "for WEB_IDENTITY_TOKEN. It stands in for the token file.",
+        added=True,
     )
     sink_batch_max_size = Option(
         "sink.batch.max-size",
@@ -595,14 +648,17 @@ def _credentials(values: Mapping[str, object], path: str, provider_key: str) -> 
         return None if value is None else str(value)
 
     keys = (text("basic.accesskeyid"), text("basic.secretkey"))
+    secrets = (text("basic.accesskeyid.googleSecret"), text("basic.secretkey.googleSecret"))
     named = values.get(provider_key)
-    provider = str(named) if named is not None else ("BASIC" if any(keys) else "AUTO")
+    provider = str(named) if named is not None else ("BASIC" if any(keys + secrets) else "AUTO")
     sts_endpoint = values.get("aws.credentials.role.stsEndpoint")
     return CredentialsOptions(
         provider=provider,
         path=path,
         access_key_id=keys[0],
         secret_key=keys[1],
+        access_key_id_secret=secrets[0],
+        secret_key_secret=secrets[1],
         profile_path=text("profile.path"),
         profile_name=text("profile.name"),
         role_arn=text("role.arn"),
@@ -610,6 +666,7 @@ def _credentials(values: Mapping[str, object], path: str, provider_key: str) -> 
         role_external_id=text("role.externalId"),
         role_sts_endpoint=None if sts_endpoint is None else str(sts_endpoint),
         web_identity_token_file=text("webIdentityToken.file"),
+        web_identity_audience=text("webIdentityToken.googleAudience"),
         base=_credentials(values, path + "role.provider.", path + "role.provider")
         if provider == "ASSUME_ROLE"
         else None,
@@ -617,10 +674,11 @@ def _credentials(values: Mapping[str, object], path: str, provider_key: str) -> 
 
 
 def _check_credentials(credentials: CredentialsOptions, spelled: Callable[[str], str]) -> None:
+    _check_alternatives(credentials, spelled)
     wanted = {
         "BASIC": {
-            "basic.accesskeyid": credentials.access_key_id,
-            "basic.secretkey": credentials.secret_key,
+            "basic.accesskeyid": credentials.access_key_id or credentials.access_key_id_secret,
+            "basic.secretkey": credentials.secret_key or credentials.secret_key_secret,
         },
         "ASSUME_ROLE": {"role.arn": credentials.role_arn},
     }.get(credentials.provider, {})
@@ -631,3 +689,17 @@ def _check_credentials(credentials: CredentialsOptions, spelled: Callable[[str],
             f"when using the {credentials.provider} credentials provider.",
             option=missing[0],
         )
+
+
+def _check_alternatives(credentials: CredentialsOptions, spelled: Callable[[str], str]) -> None:
+    for suffix, value, other, stand_in in (
+        ("basic.accesskeyid", credentials.access_key_id,
+         "basic.accesskeyid.googleSecret", credentials.access_key_id_secret),
+        ("basic.secretkey", credentials.secret_key,
+         "basic.secretkey.googleSecret", credentials.secret_key_secret),
+        ("webIdentityToken.file", credentials.web_identity_token_file,
+         "webIdentityToken.googleAudience", credentials.web_identity_audience),
+    ):  # fmt: skip
+        if value is not None and stand_in is not None:
+            key, instead = (spelled(credentials.key(each)) for each in (suffix, other))
+            raise OptionError(f"Please set '{key}' or '{instead}', not both.", option=instead)

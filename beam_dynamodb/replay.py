@@ -22,6 +22,7 @@ from apache_beam.io import fileio
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics.metric import Metrics
+from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
@@ -61,11 +62,12 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
     dead letter back, and none comes too late.
     """
 
-    def __init__(self, path: str, *, shards: int = 1) -> None:
+    def __init__(self, path: str | ValueProvider, *, shards: int = 1) -> None:
         """Nothing is written yet.
 
         Args:
-            path: The path, on any file system that Beam knows.
+            path: The path, on any file system that Beam knows. What is known only when the
+                pipeline runs makes a file for each bundle, as unbounded input does.
             shards: How many files bounded input makes; 0 lets the runner choose.
         """
         super().__init__()
@@ -75,7 +77,7 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
     def expand(self, failed: PCollection[Any]) -> PCollection[str]:
         """Writes them."""
         lines = failed | "ToLines" >> beam.ParDo(ToLines()).with_output_types(str)
-        if not lines.is_bounded:
+        if not lines.is_bounded or isinstance(self._path, ValueProvider):
             return lines | "ToFiles" >> beam.ParDo(_WriteBundle(self._path))
         # Beam writes to S3 in parts, of which an empty file has none: S3 refuses it.
         no_empty = self._path.startswith("s3://")
@@ -101,15 +103,17 @@ class ToLines(beam.DoFn):
 class _WriteBundle(beam.DoFn):
     """The lines of each bundle to a file of their own, there when it is complete."""
 
-    def __init__(self, path: str) -> None:
-        self._stem, self._suffix = posixpath.splitext(path)
+    def __init__(self, path: str | ValueProvider) -> None:
+        self._path = path
 
     def start_bundle(self) -> None:
         self._file: Any = None
 
     def process(self, line: str, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
         if self._file is None:
-            self._name = f"{self._stem}-{uuid.uuid4().hex}"
+            path = self._path.get() if isinstance(self._path, ValueProvider) else self._path
+            stem, self._suffix = posixpath.splitext(path)
+            self._name = f"{stem}-{uuid.uuid4().hex}"
             self._file = FileSystems.create(
                 f"{self._name}.unfinished", compression_type=CompressionTypes.UNCOMPRESSED
             )

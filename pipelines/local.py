@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import IO
 
-__all__ = ["DUMMY_CREDENTIALS", "free_port", "moto_server", "serving"]
+__all__ = ["DUMMY_CREDENTIALS", "free_port", "gcs_emulator", "moto_server", "serving"]
 
 DUMMY_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 """Environment variables that satisfy a server which checks no signature."""
@@ -66,14 +67,16 @@ def serving(
     *,
     environ: Mapping[str, str] | None = None,
     timeout_seconds: float = 60,
+    http: bool = True,
 ) -> Iterator[str]:
-    """Runs an HTTP server until the block ends.
+    """Runs a server until the block ends.
 
     Args:
         command: Program and arguments; it must listen on `port` of the loopback interface.
         port: Where it will listen.
         environ: Its environment, or None for this process's own.
         timeout_seconds: How long it may take to answer its first request.
+        http: Whether it speaks HTTP/1; of another it is enough that it accepts connections.
 
     Yields:
         Its URL, once it answers.
@@ -90,7 +93,8 @@ def serving(
             env=environ,
         )
         try:
-            _await_answer(port, guard, output, time.monotonic() + timeout_seconds)
+            answers = _answers if http else _accepts
+            _await_answer(partial(answers, port), guard, output, time.monotonic() + timeout_seconds)
             yield f"http://{_HOST}:{port}"
         finally:
             guard.communicate()
@@ -108,15 +112,41 @@ def moto_server() -> Iterator[str]:
         yield url
 
 
+@contextlib.contextmanager
+def gcs_emulator(bucket: str) -> Iterator[str]:
+    """Runs an emulator of Google Cloud Storage with one bucket; yields its URL.
+
+    The URL is for `STORAGE_EMULATOR_HOST`, which Google's clients and Beam's `gs://` honour.
+    """
+    port = free_port()
+    command = [
+        sys.executable, "-m", "gcp_storage_emulator", "start", f"--host={_HOST}",
+        f"--port={port}", "--in-memory", f"--default-bucket={bucket}", "--quiet",
+    ]  # fmt: skip
+    with serving(command, port) as url:
+        yield url
+
+
 def _await_answer(
-    port: int, guard: subprocess.Popen[bytes], output: IO[bytes], deadline: float
+    answers: Callable[[], bool],
+    guard: subprocess.Popen[bytes],
+    output: IO[bytes],
+    deadline: float,
 ) -> None:
-    while not _answers(port):
+    while not answers():
         if guard.poll() is not None or time.monotonic() > deadline:
             output.seek(0)
             words = output.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"the server on port {port} did not start:\n{words}")
+            raise RuntimeError(f"the server {guard.args!r} did not start:\n{words}")
         time.sleep(0.05)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((_HOST, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(port: int) -> bool:

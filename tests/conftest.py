@@ -77,7 +77,12 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 # --- real servers --------------------------------------------------------------------------
 
 
-_SERVERS = {"moto_endpoint": "moto", "dynamodb_local": "dynamodb_local", "prism": "prism"}
+_SERVERS = {
+    "moto_endpoint": "moto",
+    "dynamodb_local": "dynamodb_local",
+    "prism": "prism",
+    "pubsub": "pubsub",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -119,6 +124,13 @@ def prism() -> str:
     """The path of the Prism runner's program; skips where Go is missing."""
     path: Path = _or_skip(servers.prism_binary)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def pubsub() -> Iterator[str]:
+    """Host and port of an in-memory Pub/Sub; skips where Go is missing."""
+    with _server(servers.pubsub()) as address:
+        yield address
 
 
 # --- tables --------------------------------------------------------------------------------

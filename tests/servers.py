@@ -9,13 +9,23 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipelines.local import free_port, moto_server, serving
 
-__all__ = ["REGION", "NotAvailableError", "dynamodb_local", "moto_server", "prism_binary"]
+__all__ = [
+    "REGION",
+    "NotAvailableError",
+    "buildah",
+    "dynamodb_local",
+    "moto_server",
+    "prism_binary",
+    "pubsub",
+]
 
 REGION = "us-east-2"
 """The region that the tests speak of."""
@@ -63,6 +73,53 @@ def prism_binary() -> Path:
     return _cached(f"prism-{_PRISM}", _build_prism) / "prism"
 
 
+@contextlib.contextmanager
+def pubsub() -> Iterator[str]:
+    """Runs Google's own in-memory Pub/Sub; yields host and port, for `PUBSUB_EMULATOR_HOST`.
+
+    Raises:
+        NotAvailableError: Go is missing.
+    """
+    program = _cached("pubsub-2.8.1", _build_pubsub) / "pubsub"  # the version in pubsub/go.mod
+    port = free_port()
+    with serving([str(program), str(port)], port, http=False):
+        yield f"127.0.0.1:{port}"
+
+
+def buildah(storage: Path) -> Callable[..., str]:
+    """A function that runs buildah and returns what it prints: `run("bud", "-t", "x", folder)`.
+
+    Containers see this machine's programs and this Python's packages, read-only, so that images
+    from scratch need no others.
+
+    Args:
+        storage: Where the images are kept.
+
+    Raises:
+        NotAvailableError: It is missing, or may not start containers here.
+    """
+    program = _program("buildah", "Building an image")
+    if os.geteuid() != 0:
+        raise NotAvailableError("Building an image needs the user root")
+    seen = {"/usr": "/usr", "/usr/bin": "/bin", "/usr/lib": "/lib", "/lib64": "/lib64"}
+    seen |= {path: path for path in (sys.base_prefix, sysconfig.get_path("purelib"))}
+    volumes = [f"--volume={path}:{place}:ro" for path, place in seen.items()]
+    common = [program, f"--root={storage}/root", f"--runroot={storage}/run", "--storage-driver=vfs"]
+    more = {
+        "bud": ["--isolation=chroot", "--pull-never", "--layers=false", *volumes],
+        "run": ["--isolation=chroot", *volumes],
+    }
+
+    def run(command: str, *arguments: str) -> str:
+        return _run(*common, command, *more.get(command, ()), *arguments)
+
+    try:
+        run("run", run("from", "scratch").strip(), "--", "/bin/true")  # as .ci/run tries too
+    except RuntimeError as cause:
+        raise NotAvailableError(f"Containers can't be started here: {cause}") from cause
+    return run
+
+
 def _fetch_dynamodb_local(into: Path) -> None:
     _run(
         _program("mvn", "DynamoDB Local"), "-q", "-B", "-f", str(_TESTS / "dynamodb-local.pom.xml"),
@@ -73,6 +130,13 @@ def _fetch_dynamodb_local(into: Path) -> None:
 def _build_prism(into: Path) -> None:
     package = f"github.com/apache/beam/sdks/v2/go/cmd/prism@{_PRISM}"
     _run(_program("go", "Prism"), "install", package, GOBIN=str(into))
+
+
+def _build_pubsub(into: Path) -> None:
+    go = _program("go", "Pub/Sub")
+    # Where the checkout is another user's, git tells nobody its version.
+    build = [go, "build", "-C", str(_TESTS / "pubsub"), "-buildvcs=false"]
+    _run(*build, "-o", str(into / "pubsub"), ".")
 
 
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
@@ -96,7 +160,7 @@ def _program(name: str, purpose: str) -> str:
     return path
 
 
-def _run(*command: str, **environ: str) -> None:
+def _run(*command: str, **environ: str) -> str:
     done = subprocess.run(
         command,
         env={**_ENVIRON, **environ},
@@ -108,3 +172,4 @@ def _run(*command: str, **environ: str) -> None:
     )
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
+    return done.stdout

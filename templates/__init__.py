@@ -1,0 +1,1 @@
+"""Templates for Dataflow, Flex and classic, and their launcher. Not part of the package."""

@@ -1,0 +1,1 @@
+"""The classic template: files to DynamoDB, all parameters resolved on the worker."""

@@ -1,0 +1,67 @@
+"""Files to DynamoDB: the pipeline of the Flex template `files` and of the classic template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from beam_dynamodb import OptionError, ReadDeadLetters
+from pipelines.columns import names
+from pipelines.sources import ReadRows
+from templates.main import main as run
+from templates.parameters import DEAD_LETTERS, FILES
+from templates.rows import (
+    Values,
+    columns_of,
+    failures_to,
+    is_topic,
+    is_true,
+    told,
+    without_function,
+    write,
+)
+
+__all__ = ["build", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs it; see `templates.main`."""
+    return run(FILES, build, argv)
+
+
+def build(pipeline: beam.Pipeline, values: Values) -> None:
+    """Puts its steps into a pipeline.
+
+    Raises:
+        OptionError: A parameter is not allowed.
+    """
+    with failures_to(values.get("dead_letters")) as handler:
+        source = _source(values).with_error_handler(handler)
+        replays = values.get("format") == DEAD_LETTERS
+        write(pipeline | "Read" >> source, without_function(values) if replays else values, handler)
+
+
+def _source(values: Values) -> Any:
+    if values.get("format") == DEAD_LETTERS:
+        _check_replay(values)
+        return ReadDeadLetters(
+            names(values["input"]), only_retriable=is_true(values.get("only_retriable"))
+        )
+    return ReadRows(
+        values["input"],
+        format=values.get("format") or "auto",
+        columns=columns_of(values),
+        encoding=values.get("encoding") or "utf-8",
+        delimiter=values.get("delimiter"),
+        in_order=is_true(values.get("in_order")),
+    )
+
+
+def _check_replay(values: Values) -> None:
+    letters = str(told(values.get("dead_letters")) or "")
+    if letters in names(values["input"]) and not is_topic(letters):
+        raise OptionError(
+            "'dead_letters' must be a new file: it is part of the input.", option="dead_letters"
+        )

@@ -1,0 +1,129 @@
+"""What can be said of a launch before Dataflow is asked: the job's name and the parameters."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from beam_dynamodb import OptionError, SinkOptions
+from beam_dynamodb.options import keyword_of
+from templates.launch.errors import LaunchError, ParameterError
+
+__all__ = ["check_job_name", "check_no_secret", "check_parameters", "pairs"]
+
+_SECRETS = tuple(
+    keyword_of(each.key.removeprefix("aws.credentials."))
+    for each in SinkOptions.declared()
+    if each.secret
+)
+_JOB_NAME = re.compile(r"[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
+
+
+def pairs(settings: Sequence[str], flag: str) -> dict[str, str]:
+    """Reads settings such as `a=1`, of which the last of a name counts.
+
+    Raises:
+        LaunchError: One has no `=`.
+    """
+    split = [setting.partition("=") for setting in settings]
+    for name, separator, _ in split:
+        if not (name and separator):
+            raise LaunchError(f"{flag} must have the form NAME=VALUE, not '{name}'.")
+    return {name: value for name, _, value in split}
+
+
+def check_job_name(name: str) -> None:
+    """Refuses what Dataflow would refuse.
+
+    Raises:
+        LaunchError: It is no name of a job.
+    """
+    if not _JOB_NAME.fullmatch(name):
+        raise LaunchError(
+            f"'{name}' can't be a job's name: lower-case letters, digits and '-', the first a "
+            f"letter, the last no '-'."
+        )
+
+
+def check_no_secret(options: Mapping[str, str]) -> None:
+    """Refuses secrets among what is passed on unchecked; the page of a job shows all of it.
+
+    Raises:
+        LaunchError: An option of the sink is there that holds a secret. It is named, not shown.
+    """
+    for name in options:
+        if name.startswith("aws_") and name.endswith(_SECRETS):
+            raise LaunchError(
+                f"'{name}' holds a secret, which whoever sees the job could read. Let the workers "
+                f"take a role, or name a secret of Secret Manager."
+            )
+
+
+def check_parameters(metadata: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
+    """Compares parameters with what a template says of them, and those of the sink with another.
+
+    The values are not part of what is raised, since one may be a secret that was put in a wrong
+    place.
+
+    Args:
+        metadata: The template's, as in its JSON.
+        parameters: Values by name, as they would be launched with.
+
+    Raises:
+        ParameterError: With all faults at once.
+    """
+    known = {str(each["name"]): each for each in metadata.get("parameters", ())}
+    faults = [
+        *_unknown(known, parameters),
+        *_missing(known, parameters),
+        *(
+            fault
+            for name, value in parameters.items()
+            if name in known
+            for fault in _misfits(known[name], value)
+        ),
+    ]
+    # What belongs together can be judged once each value is what it should be.
+    faults = faults or list(_contradictions(known, parameters))
+    if faults:
+        raise ParameterError(faults)
+
+
+def _unknown(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
+    for name in parameters.keys() - known.keys():
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        yield f"'{name}' is no parameter of this template.{hint}"
+
+
+def _missing(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
+    for name, parameter in known.items():
+        # Dataflow's console leaves an empty text where nothing was entered.
+        if not parameter.get("isOptional") and not parameters.get(name):
+            yield f"'{name}' is missing: {parameter['helpText']}"
+
+
+def _contradictions(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
+    """What the workers would refuse some minutes later."""
+    given = {
+        name: value
+        for name, value in parameters.items()
+        if value and name in known and name.startswith(("aws_", "sink_"))
+    }
+    try:
+        SinkOptions.parse({"connector": "dynamodb", **given}, may_miss=("table_name", "aws_region"))
+    except OptionError as fault:
+        yield str(fault)
+
+
+def _misfits(parameter: Mapping[str, Any], value: str) -> Iterator[str]:
+    if not value and parameter.get("isOptional"):
+        return
+    choices = [each["value"] for each in parameter.get("enumOptions", ())]
+    if choices and value not in choices:
+        yield f"'{parameter['name']}' must be one of {', '.join(choices)}."
+    for regex in parameter.get("regexes", ()):
+        if not re.fullmatch(regex, value):
+            yield f"'{parameter['name']}' must match {regex}: {parameter['helpText']}"

@@ -1,0 +1,228 @@
+"""What the templates' pipelines share: the user's function, the sink, and where failures go."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.value_provider import StaticValueProvider, ValueProvider
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.error_handling import ErrorHandler
+
+from beam_dynamodb import Delete, OptionError, Put, WriteDeadLetters, WriteError, WriteToDynamoDB
+from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.replay import ToLines
+from pipelines.columns import names
+from pipelines.sources import ToDeadLetter
+
+__all__ = [
+    "ApplyFunction",
+    "DeadLettersTo",
+    "Values",
+    "columns_of",
+    "failures_to",
+    "is_true",
+    "told",
+    "without_function",
+    "write",
+]
+
+Values = Mapping[str, Any]
+"""Parameters by name: text, or in a classic template `ValueProvider`s of it; empty is absent."""
+
+_COLUMNS = ("types", "rename", "drop", "derive", "null", "separator")
+_KEYS = ("partitioned_by", "primary_key")
+_FUNCTION = "process"
+
+
+def told(value: Any) -> Any:
+    """What a value is, now that the pipeline runs."""
+    return value.get() if isinstance(value, ValueProvider) else value
+
+
+def is_true(text: Any) -> bool:
+    """Whether a parameter says true; the console writes it in small letters."""
+    return str(told(text) or "").lower() == "true"
+
+
+def without_function(values: Values) -> Values:
+    """The parameters of a replay: the user's function had its turn before the row failed."""
+    return {name: value for name, value in values.items() if not name.startswith("python_udf")}
+
+
+def columns_of(values: Values) -> dict[str, Any]:
+    """What becomes of the columns, for `Columns.parse`."""
+    return {name: values[name] for name in _COLUMNS if values.get(name) is not None}
+
+
+@contextlib.contextmanager
+def failures_to(destination: Any) -> Iterator[ErrorHandler | None]:
+    """The handler of all steps' failures within the block; None where they fail the job.
+
+    Args:
+        destination: Of the dead letters: a path, a topic, or nothing.
+    """
+    if not destination:
+        yield None
+        return
+    with ErrorHandler(DeadLettersTo(destination)) as handler:
+        yield handler
+
+
+def write(rows: PCollection[Any], values: Values, handler: ErrorHandler | None) -> None:
+    """Applies the user's function to the rows, if there is one, and writes them.
+
+    Args:
+        rows: What `WriteToDynamoDB` takes.
+        values: The parameters.
+        handler: Gets what can't be written.
+
+    Raises:
+        OptionError: A parameter of the sink is not allowed.
+    """
+    if values.get("python_udf") is not None:
+        apply = beam.ParDo(ApplyFunction(values["python_udf"], values.get("python_udf_function")))
+        rows = rows | "ApplyFunction" >> (
+            apply if handler is None else apply.with_exception_handling(error_handler=handler)
+        )
+    _ = rows | "Write" >> _sink(values).with_error_handler(handler)
+
+
+def _sink(values: Values) -> WriteToDynamoDB:
+    options = {
+        name: value
+        for name, value in values.items()
+        if name.startswith(("aws_", "sink_")) or name == "table_name"
+    }
+    return WriteToDynamoDB.from_options(
+        {"connector": "dynamodb", **options},
+        order_by=values.get("order_by"),
+        change_kind=values.get("change_kind"),
+        **{name: names(values.get(name) or "") for name in _KEYS},
+    )
+
+
+# --- the user's function -------------------------------------------------------------------
+
+
+class ApplyFunction(beam.DoFn):
+    """Gives each row to a function of a Python file, and what it returns to the next step.
+
+    The function gets a row and returns a row, None for none, or a list of rows. Deletes pass as
+    they are, and without a file all rows do.
+    """
+
+    def __init__(self, path: Any, function: Any) -> None:
+        """The file is read on the worker.
+
+        Args:
+            path: The Python file, on any file system that Beam knows.
+            function: The function's name; `process` where it is not given.
+        """
+        self._path = path
+        self._function = function
+
+    def setup(self) -> None:
+        """Runs the file once for each worker thread, so that its function needs no locks.
+
+        Raises:
+            OptionError: It can't be run, or has no such function.
+        """
+        path = told(self._path)
+        self._call = _loaded(path, told(self._function) or _FUNCTION) if path else None
+
+    def process(self, row: Any) -> Iterable[Any]:
+        """Yields what the function returns."""
+        if self._call is None or isinstance(row, Delete):
+            return [row]
+        found = self._call(row.row if isinstance(row, Put) else row)
+        if found is None:
+            return []
+        return found if isinstance(found, list) else [found]
+
+
+def _loaded(path: str, function: str) -> Callable[[Any], Any]:
+    with FileSystems.open(path) as file:
+        source = file.read()
+    module: dict[str, Any] = {"__name__": "python_udf", "__file__": path}
+    try:
+        exec(compile(source, path, "exec"), module)  # noqa: S102 - the user's own code
+    except Exception as cause:
+        raise OptionError(
+            f"'python_udf': {path} can't be run: {cause!r}", option="python_udf"
+        ) from cause
+    call = module.get(function)
+    if not callable(call):
+        raise OptionError(
+            f"'python_udf_function': {path} has no function {function}.",
+            option="python_udf_function",
+        )
+    return call
+
+
+# --- dead letters --------------------------------------------------------------------------
+
+
+class DeadLettersTo(beam.PTransform[Any, Any]):
+    """Writes dead letters to a file, or to a Pub/Sub topic, a line of JSON each.
+
+    Where the destination is known only when the job runs it is a file, and where there is none the
+    first dead letter fails the job.
+    """
+
+    def __init__(self, destination: str | ValueProvider) -> None:
+        """Nothing is written yet.
+
+        Args:
+            destination: `gs://…`, `projects/…/topics/…`, or a ValueProvider of the first.
+        """
+        super().__init__()
+        known = isinstance(destination, StaticValueProvider)
+        self._destination = told(destination) if known else destination
+
+    def expand(self, failed: PCollection[Any]) -> Any:
+        """Writes them."""
+        letters = failed | "Place" >> beam.ParDo(ToDeadLetter())
+        destination = self._destination
+        if isinstance(destination, ValueProvider):
+            letters = letters | "OrFail" >> beam.ParDo(_OrFail(destination))
+            return letters | "ToFiles" >> WriteDeadLetters(destination)
+        if not is_topic(destination):
+            return letters | "ToFile" >> WriteDeadLetters(destination)
+        return (
+            letters
+            | "ToLines" >> beam.ParDo(ToLines())
+            | "ToMessages" >> beam.ParDo(_ToMessage()).with_output_types(bytes)
+            | "ToTopic" >> beam.io.WriteToPubSub(destination)
+        )
+
+
+def is_topic(destination: str) -> bool:
+    """Whether a destination is a topic of Pub/Sub."""
+    return destination.startswith("projects/")
+
+
+class _ToMessage(beam.DoFn):
+    def process(self, line: str) -> Iterator[bytes]:
+        yield line.encode()
+
+
+class _OrFail(beam.DoFn):
+    """Lets dead letters pass where the job has a place for them."""
+
+    def __init__(self, destination: ValueProvider) -> None:
+        self._destination = destination
+
+    def process(self, failed: Any) -> Iterator[Any]:
+        if not self._destination.get():
+            letter = DeadLetter.of(failed)
+            raise WriteError(
+                f"{letter.code}: {letter.message} To go on when rows fail, set dead_letters.",
+                code=letter.code,
+                table=letter.table,
+                key=letter.key,
+            )
+        yield failed

@@ -1,0 +1,20 @@
+"""`make template-demo`: a launch's parameters, run here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+def test_the_demo_writes_the_flights_that_left():
+    done = subprocess.run(
+        [sys.executable, "-m", "templates.demo", "--rows=900"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "900 flights read, 896 of them left; the table holds 896 items." in done.stdout
+    assert "python -m templates.launch launch" in done.stdout

@@ -1,0 +1,232 @@
+"""Pub/Sub to DynamoDB: the streaming template against Google's in-memory Pub/Sub."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_dynamodb import DeadLetterError, RowError
+from beam_dynamodb.dead_letters import DeadLetter
+from pipelines.columns import Columns
+from templates import pubsub as template
+from templates.main import read_parameters
+from templates.parameters import PUBSUB
+from templates.pubsub import ToRows
+from tests.servers import REGION
+
+TIMEOUT_SECONDS = 90
+
+
+class Topic:
+    """A topic and a subscription to it."""
+
+    def __init__(self) -> None:
+        from google.cloud import pubsub
+
+        name = uuid.uuid4().hex
+        self._publisher, self._subscriber = pubsub.PublisherClient(), pubsub.SubscriberClient()
+        self.path = f"projects/p-demo/topics/{name}"
+        self.subscription = f"projects/p-demo/subscriptions/{name}"
+        self._publisher.create_topic(name=self.path)
+        self._subscriber.create_subscription(name=self.subscription, topic=self.path)
+
+    def publish(self, *messages):
+        for message in messages:
+            data = message if isinstance(message, bytes) else json.dumps(message).encode()
+            self._publisher.publish(self.path, data).result(TIMEOUT_SECONDS)
+
+    def pulled(self, count):
+        """So many messages, each read once."""
+        found = []
+        while len(found) < count:
+            answer = self._subscriber.pull(
+                subscription=self.subscription, max_messages=count, timeout=TIMEOUT_SECONDS
+            )
+            found += [each.message.data for each in answer.received_messages]
+            ids = [each.ack_id for each in answer.received_messages]
+            if ids:
+                self._subscriber.acknowledge(subscription=self.subscription, ack_ids=ids)
+        return found
+
+    def close(self):
+        self._publisher.stop()
+        self._publisher.transport.close()
+        self._subscriber.close()
+
+
+@pytest.fixture
+def topics(pubsub, monkeypatch):
+    """Makes topics."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub)
+    made = []
+
+    def make():
+        made.append(Topic())
+        return made[-1]
+
+    yield make
+    for topic in made:
+        topic.close()
+
+
+@contextlib.contextmanager
+def running(*flags):
+    """Runs the template's pipeline until the block ends."""
+    values, options = read_parameters(PUBSUB, ["--runner=BundleBasedDirectRunner", *flags])
+    pipeline = beam.Pipeline(options=options)
+    template.build(pipeline, values)
+    result = pipeline.run()
+    try:
+        yield
+    finally:
+        result.cancel()
+
+
+def eventually(check, wanted):
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (found := check()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert found == wanted
+
+
+def sink_flags(table):
+    return [
+        f"--table_name={table.name}", f"--aws_region={REGION}", f"--aws_endpoint={table.endpoint}",
+        "--sink_flush_buffer_timeout=200", "--partitioned_by=id",
+    ]  # fmt: skip
+
+
+def test_puts_and_deletes_arrive_bad_messages_do_not_and_a_replay_mends_them(
+    topics, moto_endpoint, create_table
+):
+    table = create_table(moto_endpoint)
+    source, failed = topics(), topics()
+
+    def items():
+        return sorted((item["id"]["S"], item.get("v", {}).get("N")) for item in table.items())
+
+    flags = [*sink_flags(table), f"--input_subscription={source.subscription}"]
+    with running(*flags, "--delete_flag=gone", f"--dead_letters={failed.path}"):
+        source.publish({"id": "a", "v": 1}, {"id": "b", "v": 2}, {"id": "c", "v": 1.50})
+        eventually(items, [("a", "1"), ("b", "2"), ("c", "1.5")])
+        source.publish({"id": "a", "v": 3}, {"id": "b", "gone": True}, b"{broken", {"v": 9})
+        eventually(items, [("a", "3"), ("c", "1.5")])
+        lines = [line.decode() for line in failed.pulled(2)]
+    letters = {letter.code: letter for letter in map(DeadLetter.from_line, lines)}
+    assert letters.keys() == {"InvalidMessage", "MissingKey"}
+    assert letters["InvalidMessage"].element == "{broken"
+    assert "{broken" not in letters["InvalidMessage"].message
+
+    # Mended by hand, a dead letter is written by the replay; the other one comes back.
+    mended = json.loads(letters["MissingKey"].to_line())
+    mended["element"]["id"] = "d"
+    again = topics()
+    flags = [*sink_flags(table), f"--input_subscription={again.subscription}"]
+    with running(*flags, "--format=dead-letters", f"--dead_letters={failed.path}"):
+        again.publish(mended, letters["InvalidMessage"].to_line().encode())
+        eventually(items, [("a", "3"), ("c", "1.5"), ("d", "9")])
+        (line,) = failed.pulled(1)
+    assert DeadLetter.from_line(line.decode()).element == "{broken"
+
+
+def test_change_kinds_are_those_of_a_member_of_the_message(topics, moto_endpoint, create_table):
+    table = create_table(moto_endpoint)
+    source = topics()
+    flags = [*sink_flags(table), f"--input_subscription={source.subscription}"]
+    table.client.put_item(TableName=table.name, Item={"id": {"S": "old"}})
+    with running(*flags, "--change_kind=op"):
+        source.publish({"op": "+I", "id": "new"}, {"op": "-D", "id": "old"})
+        eventually(table.items, [{"id": {"S": "new"}}])
+
+
+# --- messages to rows ----------------------------------------------------------------------
+
+
+def rows(message, **settings):
+    data = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return list(ToRows(**settings).process(data))
+
+
+def test_numbers_keep_all_their_digits():
+    (row,) = rows(b'{"id": 12345678901234567890123456789, "x": 0.10000000000000000000000000001}')
+    assert str(row["id"]) == "12345678901234567890123456789"
+    assert str(row["x"]) == "0.10000000000000000000000000001"
+
+
+def test_columns_are_changed_as_in_files():
+    columns = Columns.parse(types="tags:SS", rename="k:id", drop="noise")
+    assert rows({"k": "a", "tags": ["x"], "noise": 1}, columns=columns) == [
+        {"id": "a", "tags": {"x"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ({"gone": True}, "-D"), ({"gone": "true"}, "-D"), ({"gone": 1}, "-D"),
+        ({"gone": False}, "+I"), ({"gone": None}, "+I"), ({}, "+I"), ({"gone": "0"}, "+I"),
+    ],
+)  # fmt: skip
+def test_the_delete_flag_says_whether_a_message_deletes(message, kind):
+    assert rows({"id": 1, **message}, delete_flag="gone") == [{"id": 1, "__change_kind": kind}]
+
+
+def test_the_delete_flag_goes_before_the_change_kind():
+    settings = {"delete_flag": "gone", "change_kind": "op"}
+    assert rows({"id": 1, "op": "+U", "gone": True}, **settings) == [{"id": 1, "op": "-D"}]
+    assert rows({"id": 1, "op": "-U"}, **settings) == [{"id": 1, "op": "-U"}]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (b"{", "no JSON in UTF-8: .* at character 1"),
+        (b"\xff\xfe", "no JSON in UTF-8: it is no text"),
+        (b'{"a": NaN}', "NaN is no number of JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[1]", "no object of JSON"),
+        (b'{"gone": "perhaps"}', "'gone' must be true or false"),
+        (b'{"gone": [1]}', "'gone' must be true or false"),
+    ],
+)
+def test_what_is_no_row_is_refused(message, words):
+    with pytest.raises(RowError, match=words):
+        rows(message, delete_flag="gone")
+    (refused,) = rows(message, delete_flag="gone", handled=True)
+    assert refused.tag == "refused"
+    assert refused.value.code in ("InvalidMessage", "InvalidValue")
+
+
+def test_a_value_that_does_not_fit_its_type_is_refused():
+    with pytest.raises(RowError, match="column 'n'"):
+        rows({"n": "many"}, columns=Columns.parse(types="n:N"))
+
+
+def test_only_retriable_dead_letters_are_replayed_where_that_is_asked():
+    line = DeadLetter({"id": "a"}, "put", "t", retriable=False).to_line().encode()
+    assert rows(line, replays=True, only_retriable=True) == []
+    assert len(rows(line, replays=True)) == 1
+    with pytest.raises(DeadLetterError):
+        rows({"id": "a"}, replays=True)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--input_topic=projects/p/topics/t", "--input_subscription=projects/p/subscriptions/s"]],
+)
+def test_one_source_is_asked_for(flags, capsys):
+    argv = [*flags, "--table_name=flights", f"--aws_region={REGION}"]
+    assert template.main(argv) == 1
+    assert "'input_subscription' or 'input_topic', one of them" in capsys.readouterr().err
+
+
+def test_the_job_is_a_streaming_one():
+    _, options = read_parameters(PUBSUB, ["--table_name=flights", f"--aws_region={REGION}"])
+    assert isinstance(options, PipelineOptions)
+    assert options.get_all_options()["streaming"] is True
