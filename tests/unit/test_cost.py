@@ -1,0 +1,143 @@
+"""What a row costs, counted instead of timed: calls of functions, objects for the collector.
+
+The numbers are the same on every machine. A change that makes the work of a row half as much again
+fails here, and has to say why.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from beam_dynamodb.batches import keep_latest
+from beam_dynamodb.client import Answer
+from beam_dynamodb.packs import Pack
+from beam_dynamodb.requests import RequestFactory, shards_of
+from beam_dynamodb.table import TableKey
+from beam_dynamodb.write_requests import Requests
+from beam_dynamodb.writer import Gate, Writer, WriterLimits
+
+ROWS = 5_000
+WINDOWS = ("the global one",)
+
+
+class Echo:
+    """A channel whose batches are written at once."""
+
+    has_room = True
+
+    def __init__(self) -> None:
+        self._answers: list[Answer] = []
+        self.batches: list[int] = []
+
+    def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
+        self.batches.append(len(bodies))
+        self._answers.append(Answer(tag))
+
+    def poll(self, timeout: float) -> list[Answer]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [
+        {"user_id": n, "item_id": n * 7, "category_id": n % 997, "behavior": "pv"}
+        for n in range(count)
+    ]
+
+
+def converted(elements: list[dict[str, Any]]) -> Requests:
+    factory = RequestFactory("t", TableKey(("user_id",), ("N",)), ("user_id",))
+    requests = Requests()
+    for start in range(0, len(elements), 200):
+        block = elements[start : start + 200]
+        columns = [block, [0] * len(block), [WINDOWS] * len(block)]
+        requests += factory.requests(block, columns[1], *columns).requests
+    return requests
+
+
+def packed(requests: Requests) -> list[bytes]:
+    shards = shards_of(requests.identities, 8)
+    by_shard = [[n for n, shard in enumerate(shards) if shard == each] for each in range(8)]
+    return [Pack(keep_latest(requests.select(places))).to_bytes() for places in by_shard]
+
+
+def written(packs: list[bytes]) -> Echo:
+    echo = Echo()
+    writer = Writer(echo, WriterLimits(25, 300.0, Gate(50), Gate(10_000)))
+    for data in packs:
+        writer.write(Pack.from_bytes(data).requests)
+        writer.take_tally()
+    writer.finish()
+    return echo
+
+
+def calls(work: Callable[[], Any]) -> Counter[str]:
+    """How many functions of Python, and how many built-in ones Python calls, are called."""
+    seen: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        seen[event] += 1
+
+    work()  # what is done only once is not counted
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return seen
+
+
+ELEMENTS = rows(ROWS)
+REQUESTS = converted(ELEMENTS)
+PACKS = packed(REQUESTS)
+
+STEPS: dict[str, tuple[Callable[[], Any], float, float]] = {
+    "to requests": (lambda: converted(ELEMENTS), 0.3, 2.0),
+    "to packs": (lambda: packed(REQUESTS), 0.06, 3.0),
+    "to DynamoDB": (lambda: written(PACKS), 3.0, 3.0),
+}
+"""Each step of the way: the most calls of Python's and of built-in functions for a row."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_row_costs_few_calls(step: str) -> None:
+    work, most, most_built_in = STEPS[step]
+    seen = calls(work)
+    figures = seen["call"] / ROWS, seen["c_call"] / ROWS
+    print(f"{step}: {figures[0]:.2f} calls and {figures[1]:.2f} built-in calls a row")
+    assert figures[0] <= most
+    assert figures[1] <= most_built_in
+
+
+def test_all_rows_arrive_in_full_batches() -> None:
+    """What is counted above is the whole work."""
+    assert written(PACKS).batches == [25] * (ROWS // 25)
+
+
+def test_no_row_leaves_work_to_the_garbage_collector() -> None:
+    """Objects that live for a while are looked at again and again: no such object per row."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        held = converted(ELEMENTS), list(map(Pack.from_bytes, PACKS))
+        grown = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert sum(map(len, held[0].columns)) == 8 * ROWS
+    assert grown < ROWS / 10, "the columns, and not much more"
+
+
+def test_a_thousand_rows_more_cost_no_more_each() -> None:
+    few, many = rows(1_000), rows(4_000)
+    assert calls(lambda: converted(many)).total() <= 4.1 * calls(lambda: converted(few)).total()
