@@ -626,8 +626,14 @@ class WriteLatestUntilTimeout(_Writing):
 
     @on_timer(WINDOW_END)
     def at_window_end(
-        self, shard: Any = beam.DoFn.KeyParam, held: Any = beam.DoFn.StateParam(HELD)
+        self,
+        shard: Any = beam.DoFn.KeyParam,
+        held: Any = beam.DoFn.StateParam(HELD),
+        timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
     ) -> Iterable[Any]:
+        # A timer that is left over holds the watermark back, and Flink waits for it forever when
+        # the input ends, since it fires none of them by then.
+        timeout.clear()
         return self._write(self._waiting(shard, held).take_all(held))
 
     @on_timer(TIMEOUT)
