@@ -13,20 +13,23 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
-__all__ = ["DUMMY_CREDENTIALS", "free_port", "moto_server", "serving"]
+__all__ = ["DUMMY_CREDENTIALS", "HOST", "free_port", "guarded", "moto_server", "serving"]
 
 DUMMY_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 """Environment variables that satisfy a server which checks no signature."""
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
+"""The loopback interface."""
 
 # Waits for the end of its own input, which comes when the process that started it ends, however
-# it ends; then it stops the server. So no server outlives a killed demo or test run.
+# it ends; then it stops the server. So no server outlives a killed demo or test run. A line of
+# input kills the server at once.
 _GUARD = """
 import subprocess, sys
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 try:
-    sys.stdin.read()
+    for line in sys.stdin:
+        server.kill()
 finally:
     server.terminate()
     try:
@@ -54,7 +57,7 @@ run_simple(sys.argv[1], int(sys.argv[2]), application, threaded=True)
 def free_port() -> int:
     """A TCP port of the loopback interface on which nothing listens at the moment."""
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -81,19 +84,36 @@ def serving(
     Raises:
         RuntimeError: It ended, or did not answer in time; the message holds its last words.
     """
-    with tempfile.TemporaryFile() as output:
-        guard = subprocess.Popen(
-            [sys.executable, "-c", _GUARD, *command],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environ,
-        )
-        try:
-            _await_answer(port, guard, output, time.monotonic() + timeout_seconds)
-            yield f"http://{_HOST}:{port}"
-        finally:
-            guard.communicate()
+    with tempfile.TemporaryFile() as output, guarded(command, output, environ=environ) as guard:
+        _await_answer(port, guard, output, time.monotonic() + timeout_seconds)
+        yield f"http://{HOST}:{port}"
+
+
+@contextlib.contextmanager
+def guarded(
+    command: Sequence[str], output: IO[bytes], *, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program until the block ends, or this process does, however it ends.
+
+    Args:
+        command: Program and arguments.
+        output: Where all that it prints goes.
+        environ: Its environment, or None for this process's own.
+
+    Yields:
+        The process that guards it: a line written to its input kills the program at once.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, *command],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environ,
+    )
+    try:
+        yield guard
+    finally:
+        guard.communicate()
 
 
 @contextlib.contextmanager
@@ -103,7 +123,7 @@ def moto_server() -> Iterator[str]:
     It serves requests one by one, so that it keeps every write.
     """
     port = free_port()
-    command = [sys.executable, "-c", _MOTO, _HOST, str(port)]
+    command = [sys.executable, "-c", _MOTO, HOST, str(port)]
     with serving(command, port, environ={**os.environ, **DUMMY_CREDENTIALS}) as url:
         yield url
 
@@ -120,7 +140,7 @@ def _await_answer(
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(_HOST, port, timeout=5)
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/")
         connection.getresponse().read()

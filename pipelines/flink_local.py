@@ -1,0 +1,291 @@
+r"""Flink on this machine, from Maven's artifacts: Beam's job server, and a cluster behind it.
+
+    python -m pipelines.flink_local                     # the job server with Flink inside it
+    python -m pipelines.flink_local --task_managers=2   # with a cluster of separate JVMs
+
+prints the flags that a pipeline needs to run there, and keeps it up until it is interrupted.
+Needs Java 17 (or 11) and Maven; what is fetched stays in `.cache`. The whole of Flink is not
+needed: its `bin/` would only compute the settings that `_CLUSTER` below spells out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.fetched import ENVIRON, NotAvailableError, cached, copy_jars, program
+from pipelines.local import HOST, free_port, guarded
+
+__all__ = ["Cluster", "Jvm", "cluster", "job_server", "main", "portable_flags"]
+
+_POM = Path(__file__).with_name("flink.pom.xml")
+
+_OPENED = ("java.lang", "java.net", "java.nio", "java.time", "java.util", "sun.nio.ch")
+"""The packages of Java's base module that Flink 1.19 reflects upon."""
+
+_START_SECONDS = 120.0
+"""How long a JVM may take until it answers; far more than it needs on an idle machine."""
+
+_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+_TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+_JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+
+_CLUSTER: Mapping[str, object] = {
+    "jobmanager.rpc.address": HOST,
+    "rest.address": HOST,
+    "taskmanager.host": HOST,
+    # What taskmanager.sh would compute out of the memory of the machine.
+    "taskmanager.cpu.cores": 2,
+    "taskmanager.memory.framework.heap.size": "64m",
+    "taskmanager.memory.framework.off-heap.size": "64m",
+    "taskmanager.memory.task.heap.size": "192m",
+    "taskmanager.memory.task.off-heap.size": "32m",
+    "taskmanager.memory.managed.size": "32m",
+    "taskmanager.memory.network.min": "32m",
+    "taskmanager.memory.network.max": "32m",
+    "taskmanager.memory.jvm-metaspace.size": "192m",
+    "taskmanager.memory.jvm-overhead.min": "64m",
+    "taskmanager.memory.jvm-overhead.max": "64m",
+    # A lost TaskManager is noticed in seconds instead of the default 50.
+    "heartbeat.interval": 1000,
+    "heartbeat.timeout": 10000,
+    "cluster.evenly-spread-out-slots": "true",
+}
+
+
+def portable_flags(port: int, artifact_port: int) -> list[str]:
+    """The flags that send a pipeline to a job server of this machine."""
+    return [
+        "--runner=PortableRunner",
+        f"--job_endpoint={HOST}:{port}",
+        f"--artifact_endpoint={HOST}:{artifact_port}",
+    ]
+
+
+class Jvm:
+    """A Java program of Flink's, as a process of its own."""
+
+    def __init__(self, guard: subprocess.Popen[bytes], log: Path) -> None:
+        self._guard = guard
+        self._log = log
+
+    def kill(self) -> None:
+        """Kills it at once, as when its machine is lost."""
+        assert self._guard.stdin is not None  # noqa: S101 - guarded() made it
+        self._guard.stdin.write(b"kill\n")
+        self._guard.stdin.flush()
+
+    def log(self) -> str:
+        """What it has printed."""
+        return self._log.read_text(errors="replace")
+
+
+class Cluster:
+    """A session cluster of one JobManager and its TaskManagers, and a job server before it.
+
+    Attributes:
+        flags: The flags that send a pipeline there.
+        url: Flink's REST address.
+        folder: Where checkpoints, savepoints and logs go.
+        task_managers: In the order of their start; those that were killed are still among them.
+    """
+
+    def __init__(self, folder: Path, url: str, start_task_manager: Callable[[], Jvm]) -> None:
+        self.folder = folder
+        self.url = url
+        self.flags: list[str] = []
+        self.task_managers: list[Jvm] = []
+        self._start_task_manager = start_task_manager
+
+    def add_task_manager(self) -> Jvm:
+        """Starts one more; it offers its slots when it is ready."""
+        self.task_managers.append(self._start_task_manager())
+        return self.task_managers[-1]
+
+    def ask(self, path: str, body: Mapping[str, object] | None = None, method: str = "") -> Any:
+        """Asks Flink's REST interface; POSTs the body where there is one.
+
+        Raises:
+            OSError: It is not there, or it refuses; an HTTPError then.
+        """
+        request = urllib.request.Request(  # noqa: S310 - http, to ourselves
+            self.url + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method or ("GET" if body is None else "POST"),
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.loads(answer.read() or b"null")
+
+    def slots(self) -> int:
+        """How many slots the TaskManagers offer that are there."""
+        managers = self.ask("/taskmanagers")["taskmanagers"]
+        return sum(each["slotsNumber"] for each in managers)
+
+
+@contextlib.contextmanager
+def job_server(*, flink_master: str = "[local]", folder: Path | None = None) -> Iterator[list[str]]:
+    """Runs Beam's job server for Flink.
+
+    Args:
+        flink_master: The REST address of a cluster as host:port; `[local]` runs each job within
+            the job server.
+        folder: Where its log goes; a temporary one if not given.
+
+    Yields:
+        The flags that send a pipeline there.
+
+    Raises:
+        NotAvailableError: Java or Maven is missing.
+        RuntimeError: It did not start; the message holds its last words.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        port, artifact_port = free_port(), free_port()
+        jvm = _start(
+            stack, folder / "job-server.log", _JOB_SERVER, "-Xmx512m",
+            [f"--job-host={HOST}", f"--job-port={port}", f"--artifact-port={artifact_port}",
+             "--expansion-port=0", f"--artifacts-dir={folder / 'artifacts'}",
+             f"--flink-master={flink_master}"],
+        )  # fmt: skip
+        _await(lambda: _listens(port), jvm)
+        yield portable_flags(port, artifact_port)
+
+
+@contextlib.contextmanager
+def cluster(
+    task_managers: int = 2, slots: int = 2, folder: Path | None = None
+) -> Iterator[Cluster]:
+    """Runs a session cluster, each part in a JVM of its own, and a job server before it.
+
+    Args:
+        task_managers: How many to begin with.
+        slots: Of each TaskManager.
+        folder: Where checkpoints, savepoints and logs go; a temporary one if not given.
+
+    Yields:
+        The cluster, when all its slots are there.
+
+    Raises:
+        NotAvailableError: Java or Maven is missing.
+        RuntimeError: A part did not start; the message holds its last words.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        rest_port = free_port()
+        settings = {
+            **_CLUSTER,
+            "jobmanager.rpc.port": free_port(),
+            "rest.port": rest_port,
+            "taskmanager.numberOfTaskSlots": slots,
+            "io.tmp.dirs": folder / "tmp",
+            "state.checkpoints.dir": (folder / "checkpoints").as_uri(),
+            "state.savepoints.dir": (folder / "savepoints").as_uri(),
+        }
+        lines = [f"{key}: {value}\n" for key, value in settings.items()]
+        (folder / "flink-conf.yaml").write_text("".join(lines))
+
+        def start(name: str, main_class: str, memory: str) -> Jvm:
+            arguments = ["--configDir", str(folder)]
+            return _start(stack, folder / f"{name}.log", main_class, memory, arguments)
+
+        numbers = iter(range(1, sys.maxsize))
+        flink = Cluster(
+            folder,
+            f"http://{HOST}:{rest_port}",
+            lambda: start(f"task-manager-{next(numbers)}", _TASK_MANAGER, "-Xmx256m"),
+        )
+        manager = start("job-manager", _MANAGER, "-Xmx384m")
+        for _ in range(task_managers):
+            flink.add_task_manager()
+        _await(lambda: _there(flink.slots) == task_managers * slots, manager)
+        flink.flags = stack.enter_context(
+            job_server(flink_master=f"{HOST}:{rest_port}", folder=folder)
+        )
+        yield flink
+
+
+def _jars() -> Path:
+    # The name tells what the pom asks for, so that another pom fetches anew.
+    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]
+    return cached(f"flink-{digest}", lambda into: copy_jars(_POM, "Flink", into))
+
+
+def _start(
+    stack: contextlib.ExitStack, log: Path, main_class: str, memory: str, arguments: Sequence[str]
+) -> Jvm:
+    java = program("java", "Flink")
+    command = [
+        java, memory, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+        *(f"--add-opens=java.base/{each}=ALL-UNNAMED" for each in _OPENED),
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-cp", f"{_jars()}/*", main_class, *arguments,
+    ]  # fmt: skip
+    output = stack.enter_context(log.open("wb"))
+    return Jvm(stack.enter_context(guarded(command, output, environ=ENVIRON)), log)
+
+
+def _await(condition: Callable[[], bool], jvm: Jvm) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Flink did not start:\n{jvm.log()[-2000:]}")
+        time.sleep(0.1)
+
+
+def _there(ask: Callable[[], int]) -> int:
+    try:
+        return ask()
+    except OSError:
+        return -1
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=5):
+        return True
+    return False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs Flink until it is interrupted.
+
+    Returns:
+        0, or 1 where Java or Maven is missing.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pipelines.flink_local", description=__doc__)
+    add = parser.add_argument
+    add("--task_managers", type=int, default=0, help="JVMs of a cluster; 0: all in one JVM")
+    add("--slots", type=int, default=2, help="of each TaskManager")
+    options = parser.parse_args(argv)
+    try:
+        with contextlib.ExitStack() as stack:
+            if options.task_managers:
+                flink = stack.enter_context(cluster(options.task_managers, options.slots))
+                flags = flink.flags
+                print(f"Flink's console: {flink.url}")
+            else:
+                flags = stack.enter_context(job_server())
+            print(f"Flags of a pipeline: {' '.join(flags)} --environment_type=LOOPBACK", flush=True)
+            threading.Event().wait()
+    except NotAvailableError as missing:
+        print(missing, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
