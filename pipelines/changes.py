@@ -11,10 +11,10 @@ A line is an object, such as `{"kind": "+U", "at": 1767225600.5, "id": 7, "name"
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import apache_beam as beam
@@ -72,8 +72,13 @@ class _WholeFile(RestrictionProvider):
         return OffsetRestrictionTracker(restriction)
 
     def restriction_size(self, element: str, restriction: OffsetRange) -> float:
-        length = os.path.getsize(element) if os.path.exists(element) else 0
+        path = Path(element)
+        length = path.stat().st_size if path.exists() else 0
         return float(max(0, min(length, restriction.stop) - restriction.start))
+
+
+_PLACE = beam.DoFn.RestrictionParam(_WholeFile())
+_WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
 
 
 class _Follow(beam.DoFn):
@@ -81,15 +86,8 @@ class _Follow(beam.DoFn):
         self._time_field = time_field
         self._lateness = Duration(lateness)
 
-    @beam.DoFn.unbounded_per_element()
-    def process(
-        self,
-        path: str,
-        place: Any = beam.DoFn.RestrictionParam(_WholeFile()),
-        watermark: Any = beam.DoFn.WatermarkEstimatorParam(
-            ManualWatermarkEstimator.default_provider()
-        ),
-    ) -> Iterator[Any]:
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
+    def process(self, path: str, place: Any = _PLACE, watermark: Any = _WATERMARK) -> Iterator[Any]:
         """Yields the lines that are there now, up to so many, then lets the runner call again.
 
         Raises:
@@ -130,9 +128,9 @@ class _Follow(beam.DoFn):
 
 def _lines(path: str, start: int) -> Iterator[tuple[int, bytes]]:
     """The whole lines that begin at `start` or later, with their positions."""
-    if not os.path.exists(path):
+    if not Path(path).exists():
         return
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         _to_first_line(file, start)
         while (line := file.readline()).endswith(b"\n"):
             yield file.tell() - len(line), line

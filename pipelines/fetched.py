@@ -1,4 +1,4 @@
-"""Programs that are fetched or built once, by Maven and Go, and stay in `.cache` of the checkout."""
+"""Programs fetched or built once, by Maven or Go; they stay in `.cache` of the checkout."""
 
 from __future__ import annotations
 

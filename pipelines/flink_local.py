@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -22,13 +23,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.fetched import ENVIRON, NotAvailableError, cached, copy_jars, program
 from pipelines.local import HOST, free_port, guarded
 
-__all__ = ["Cluster", "Jvm", "cluster", "job_server", "main", "portable_flags"]
+__all__ = ["Cluster", "Program", "WorkerPool", "cluster", "job_server", "main", "worker_pool"]
 
 _POM = Path(__file__).with_name("flink.pom.xml")
 
@@ -38,7 +40,7 @@ _OPENED = ("java.lang", "java.net", "java.nio", "java.time", "java.util", "sun.n
 _START_SECONDS = 120.0
 """How long a JVM may take until it answers; far more than it needs on an idle machine."""
 
-_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+_JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
@@ -65,31 +67,24 @@ _CLUSTER: Mapping[str, object] = {
 }
 
 
-def portable_flags(port: int, artifact_port: int) -> list[str]:
-    """The flags that send a pipeline to a job server of this machine."""
-    return [
-        "--runner=PortableRunner",
-        f"--job_endpoint={HOST}:{port}",
-        f"--artifact_endpoint={HOST}:{artifact_port}",
-    ]
+class Program:
+    """A program in a process of its own.
 
-
-class Jvm:
-    """A Java program of Flink's, as a process of its own."""
+    Attributes:
+        pid: Of the process above it, which ends it when this process ends.
+        log: The file with all that it prints.
+    """
 
     def __init__(self, guard: subprocess.Popen[bytes], log: Path) -> None:
         self._guard = guard
-        self._log = log
+        self.pid = guard.pid
+        self.log = log
 
     def kill(self) -> None:
         """Kills it at once, as when its machine is lost."""
         assert self._guard.stdin is not None  # noqa: S101 - guarded() made it
         self._guard.stdin.write(b"kill\n")
         self._guard.stdin.flush()
-
-    def log(self) -> str:
-        """What it has printed."""
-        return self._log.read_text(errors="replace")
 
 
 class Cluster:
@@ -99,19 +94,27 @@ class Cluster:
         flags: The flags that send a pipeline there.
         url: Flink's REST address.
         folder: Where checkpoints, savepoints and logs go.
+        job_manager: The one that was started last.
         task_managers: In the order of their start; those that were killed are still among them.
     """
 
-    def __init__(self, folder: Path, url: str, start_task_manager: Callable[[], Jvm]) -> None:
+    def __init__(self, folder: Path, url: str, start: Callable[[str, str, str], Program]) -> None:
         self.folder = folder
         self.url = url
         self.flags: list[str] = []
-        self.task_managers: list[Jvm] = []
-        self._start_task_manager = start_task_manager
+        self.task_managers: list[Program] = []
+        self._start = start
+        self.job_manager = self.new_job_manager()
 
-    def add_task_manager(self) -> Jvm:
-        """Starts one more; it offers its slots when it is ready."""
-        self.task_managers.append(self._start_task_manager())
+    def new_job_manager(self) -> Program:
+        """Starts a JobManager in the place of one that was killed; it knows no job."""
+        self.job_manager = self._start("job-manager", _JOB_MANAGER, "-Xmx384m")
+        return self.job_manager
+
+    def add_task_manager(self) -> Program:
+        """Starts one more TaskManager; it offers its slots when it is ready."""
+        name = f"task-manager-{len(self.task_managers) + 1}"
+        self.task_managers.append(self._start(name, _TASK_MANAGER, "-Xmx256m"))
         return self.task_managers[-1]
 
     def ask(self, path: str, body: Mapping[str, object] | None = None, method: str = "") -> Any:
@@ -130,9 +133,11 @@ class Cluster:
             return json.loads(answer.read() or b"null")
 
     def slots(self) -> int:
-        """How many slots the TaskManagers offer that are there."""
-        managers = self.ask("/taskmanagers")["taskmanagers"]
-        return sum(each["slotsNumber"] for each in managers)
+        """How many slots are free; -1 where no JobManager answers."""
+        try:
+            return int(self.ask("/overview")["slots-available"])
+        except OSError:
+            return -1
 
 
 @contextlib.contextmanager
@@ -154,14 +159,18 @@ def job_server(*, flink_master: str = "[local]", folder: Path | None = None) -> 
     with contextlib.ExitStack() as stack:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port, artifact_port = free_port(), free_port()
-        jvm = _start(
+        jvm = _start_java(
             stack, folder / "job-server.log", _JOB_SERVER, "-Xmx512m",
             [f"--job-host={HOST}", f"--job-port={port}", f"--artifact-port={artifact_port}",
              "--expansion-port=0", f"--artifacts-dir={folder / 'artifacts'}",
              f"--flink-master={flink_master}"],
         )  # fmt: skip
         _await(lambda: _listens(port), jvm)
-        yield portable_flags(port, artifact_port)
+        yield [
+            "--runner=PortableRunner",
+            f"--job_endpoint={HOST}:{port}",
+            f"--artifact_endpoint={HOST}:{artifact_port}",
+        ]
 
 
 @contextlib.contextmanager
@@ -197,24 +206,60 @@ def cluster(
         lines = [f"{key}: {value}\n" for key, value in settings.items()]
         (folder / "flink-conf.yaml").write_text("".join(lines))
 
-        def start(name: str, main_class: str, memory: str) -> Jvm:
+        def start(name: str, main_class: str, memory: str) -> Program:
             arguments = ["--configDir", str(folder)]
-            return _start(stack, folder / f"{name}.log", main_class, memory, arguments)
+            return _start_java(stack, folder / f"{name}.log", main_class, memory, arguments)
 
-        numbers = iter(range(1, sys.maxsize))
-        flink = Cluster(
-            folder,
-            f"http://{HOST}:{rest_port}",
-            lambda: start(f"task-manager-{next(numbers)}", _TASK_MANAGER, "-Xmx256m"),
-        )
-        manager = start("job-manager", _MANAGER, "-Xmx384m")
+        flink = Cluster(folder, f"http://{HOST}:{rest_port}", start)
         for _ in range(task_managers):
             flink.add_task_manager()
-        _await(lambda: _there(flink.slots) == task_managers * slots, manager)
+        _await(lambda: flink.slots() == task_managers * slots, flink.job_manager)
         flink.flags = stack.enter_context(
             job_server(flink_master=f"{HOST}:{rest_port}", folder=folder)
         )
         yield flink
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPool:
+    """A pool that starts Python workers when Flink asks for them.
+
+    Attributes:
+        flags: The flags that let a pipeline use it.
+        program: The pool; each of its workers is a child of its process.
+    """
+
+    flags: list[str]
+    program: Program
+
+
+@contextlib.contextmanager
+def worker_pool(folder: Path | None = None) -> Iterator[WorkerPool]:
+    """Runs a pool of Python workers, which have this process's environment.
+
+    Args:
+        folder: Where its log goes; a temporary one if not given.
+
+    Raises:
+        RuntimeError: It did not start; the message holds its last words.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        port = free_port()
+        command = [
+            sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main",
+            f"--service_port={port}",
+        ]  # fmt: skip
+        # It starts a program named python, and that must find the modules of this checkout.
+        environ = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+        started = _start(stack, folder / "worker-pool.log", command, environ)
+        _await(lambda: _listens(port), started)
+        flags = ["--environment_type=EXTERNAL", f"--environment_config={HOST}:{port}"]
+        yield WorkerPool(flags, started)
 
 
 def _jars() -> Path:
@@ -223,9 +268,9 @@ def _jars() -> Path:
     return cached(f"flink-{digest}", lambda into: copy_jars(_POM, "Flink", into))
 
 
-def _start(
+def _start_java(
     stack: contextlib.ExitStack, log: Path, main_class: str, memory: str, arguments: Sequence[str]
-) -> Jvm:
+) -> Program:
     java = program("java", "Flink")
     command = [
         java, memory, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
@@ -233,23 +278,23 @@ def _start(
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-cp", f"{_jars()}/*", main_class, *arguments,
     ]  # fmt: skip
-    output = stack.enter_context(log.open("wb"))
-    return Jvm(stack.enter_context(guarded(command, output, environ=ENVIRON)), log)
+    return _start(stack, log, command, ENVIRON)
 
 
-def _await(condition: Callable[[], bool], jvm: Jvm) -> None:
+def _start(
+    stack: contextlib.ExitStack, log: Path, command: Sequence[str], environ: Mapping[str, str]
+) -> Program:
+    output = stack.enter_context(log.open("ab"))
+    return Program(stack.enter_context(guarded(command, output, environ=environ)), log)
+
+
+def _await(condition: Callable[[], bool], started: Program) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"Flink did not start:\n{jvm.log()[-2000:]}")
+            words = started.log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"it did not start:\n{words}")
         time.sleep(0.1)
-
-
-def _there(ask: Callable[[], int]) -> int:
-    try:
-        return ask()
-    except OSError:
-        return -1
 
 
 def _listens(port: int) -> bool:

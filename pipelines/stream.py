@@ -24,6 +24,7 @@ from apache_beam.transforms.window import FixedWindows
 from beam_dynamodb import DynamoDBSinkError, OptionError, WriteToDynamoDB
 from pipelines.changes import FollowChanges
 from pipelines.flags import add_sink_flags, names, read_flags
+from pipelines.stable_ids import StableIds
 
 __all__ = ["main", "start"]
 
@@ -53,10 +54,12 @@ def start(argv: Sequence[str]) -> PipelineResult:
         OptionError: An option of the sink is not allowed, or no file is named.
     """
     arguments, sink, options = read_flags(_parser(), argv)
-    paths = sorted(path for each in arguments.changes for path in glob.glob(each) or [each])
+    patterns = arguments.changes
+    paths = sorted(path for each in patterns for path in glob.glob(each) or [each])  # noqa: PTH207
     if any(glob.has_magic(path) for path in paths):
         raise OptionError(f"no file is there for --changes={','.join(paths)}", option="changes")
     pipeline = beam.Pipeline(options=options)
+    pipeline.component_id_map = StableIds()  # so that a changed job goes on from a savepoint
     _build(pipeline, paths, arguments, sink)
     return pipeline.run()
 

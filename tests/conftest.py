@@ -14,6 +14,7 @@ import boto3
 import hypothesis
 import pytest
 
+from pipelines import flink_local
 from pipelines.local import DUMMY_CREDENTIALS
 from tests import servers
 
@@ -77,7 +78,12 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 # --- real servers --------------------------------------------------------------------------
 
 
-_SERVERS = {"moto_endpoint": "moto", "dynamodb_local": "dynamodb_local", "prism": "prism"}
+_SERVERS = {
+    "moto_endpoint": "moto",
+    "dynamodb_local": "dynamodb_local",
+    "prism": "prism",
+    "flink": "flink",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,7 +101,7 @@ def _or_skip(start: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def _server(server: AbstractContextManager[str]) -> Iterator[str]:
+def _server(server: AbstractContextManager[T]) -> Iterator[T]:
     with contextlib.ExitStack() as stack:
         yield _or_skip(lambda: stack.enter_context(server))
 
@@ -119,6 +125,13 @@ def prism() -> str:
     """The path of the Prism runner's program; skips where Go is missing."""
     path: Path = _or_skip(servers.prism_binary)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink_local.Cluster]:
+    """A Flink cluster of separate JVMs, two workers of two slots; skips without Java or Maven."""
+    with _server(flink_local.cluster(folder=tmp_path_factory.mktemp("flink"))) as cluster:
+        yield cluster
 
 
 # --- tables --------------------------------------------------------------------------------
