@@ -11,9 +11,12 @@ A line is an object, such as `{"kind": "+U", "at": 1767225600.5, "id": 7, "name"
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,14 +27,18 @@ from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration, Timestamp
+from typing_extensions import override
 
 __all__ = ["FollowChanges"]
 
-_ROWS_A_TURN = 1000
-"""How many lines are read before the runner gets its turn: it takes checkpoints between turns."""
+_ROWS_A_TURN = 2000
+_SECONDS_A_TURN = 0.5
+"""How much is read, and how long waited, before the runner gets its turn: it ends bundles and takes
+checkpoints between turns. Flink keeps some bytes of each turn for good up to Beam 2.7x (Beam issue
+27648), so that shorter turns would fill its memory."""
 
-_POLL_SECONDS = 0.1
-"""How long a file without news is left alone."""
+_POLL_SECONDS = 0.05
+"""How often a file is looked at for news."""
 
 
 class FollowChanges(beam.PTransform[Any, Any]):
@@ -62,6 +69,14 @@ class FollowChanges(beam.PTransform[Any, Any]):
         return paths | "Follow" >> beam.ParDo(_Follow(self._time_field, self._lateness))
 
 
+class _OneReader(OffsetRestrictionTracker):
+    """Splits only where reading stops, so that a file is read in order, and to its end."""
+
+    @override
+    def try_split(self, fraction_of_remainder: float) -> Any:
+        return super().try_split(0) if fraction_of_remainder == 0 else None
+
+
 class _WholeFile(RestrictionProvider):
     """From the file's first byte on; a position is that of a line's first byte."""
 
@@ -69,7 +84,7 @@ class _WholeFile(RestrictionProvider):
         return OffsetRange(0, sys.maxsize)
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
-        return OffsetRestrictionTracker(restriction)
+        return _OneReader(restriction)
 
     def restriction_size(self, element: str, restriction: OffsetRange) -> float:
         path = Path(element)
@@ -88,28 +103,24 @@ class _Follow(beam.DoFn):
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(self, path: str, place: Any = _PLACE, watermark: Any = _WATERMARK) -> Iterator[Any]:
-        """Yields the lines that are there now, up to so many, then lets the runner call again.
+        """Yields the lines that come in one turn, then lets the runner call again.
 
         Raises:
             ValueError: A line is no JSON object with an event time.
         """
-        rows = 0
-        for position, line in _lines(path, place.current_restriction().start):
-            if rows == _ROWS_A_TURN:
-                place.defer_remainder()
-                return
+        lines = _lines(path, place.current_restriction().start, _SECONDS_A_TURN)
+        for position, line in islice(lines, _ROWS_A_TURN):
             if not place.try_claim(position):
                 return
             row, at = self._parsed(path, position, line)
             if row is None:
                 place.try_claim(sys.maxsize)
                 return
-            rows += 1
             yield TimestampedValue(row, at)
             reached = max(MIN_TIMESTAMP, at - self._lateness)
             if watermark.current_watermark() is None or reached > watermark.current_watermark():
                 watermark.set_watermark(reached)
-        place.defer_remainder(Duration(0 if rows else _POLL_SECONDS))
+        place.defer_remainder()
 
     def _parsed(
         self, path: str, position: int, line: bytes
@@ -126,14 +137,22 @@ class _Follow(beam.DoFn):
             ) from cause
 
 
-def _lines(path: str, start: int) -> Iterator[tuple[int, bytes]]:
-    """The whole lines that begin at `start` or later, with their positions."""
-    if not Path(path).exists():
-        return
+def _lines(path: str, start: int, seconds: float) -> Iterator[tuple[int, bytes]]:
+    """The whole lines from `start` on that are there within so many seconds, with their places."""
+    end = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() >= end:
+            return
+        time.sleep(_POLL_SECONDS)
     with Path(path).open("rb") as file:
         _to_first_line(file, start)
-        while (line := file.readline()).endswith(b"\n"):
-            yield file.tell() - len(line), line
+        while time.monotonic() < end:
+            line = file.readline()
+            if line.endswith(b"\n"):
+                yield file.tell() - len(line), line
+            else:
+                file.seek(-len(line), os.SEEK_CUR)
+                time.sleep(_POLL_SECONDS)
 
 
 def _to_first_line(file: BinaryIO, start: int) -> None:

@@ -4,8 +4,8 @@ r"""Flink on this machine, from Maven's artifacts: Beam's job server, and a clus
     python -m pipelines.flink_local --task_managers=2   # with a cluster of separate JVMs
 
 prints the flags that a pipeline needs to run there, and keeps it up until it is interrupted.
-Needs Java 17 (or 11) and Maven; what is fetched stays in `.cache`. The whole of Flink is not
-needed: its `bin/` would only compute the settings that `_CLUSTER` below spells out.
+Needs Maven and Java 17, for the cluster a JDK; what is fetched stays in `.cache`. Flink's own
+distribution is not needed: its `bin/` would only compute the settings that `_CLUSTER` spells out.
 """
 
 from __future__ import annotations
@@ -40,9 +40,13 @@ _OPENED = ("java.lang", "java.net", "java.nio", "java.time", "java.util", "sun.n
 _START_SECONDS = 120.0
 """How long a JVM may take until it answers; far more than it needs on an idle machine."""
 
+_WITHIN = "[local]"
+"""Where a job runs that no cluster runs: in the job server's own JVM."""
+
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+_JOB_SERVER_OF_CLUSTER = str(Path(__file__).with_name("FlinkJobServer.java"))
 
 _CLUSTER: Mapping[str, object] = {
     "jobmanager.rpc.address": HOST,
@@ -64,6 +68,8 @@ _CLUSTER: Mapping[str, object] = {
     "heartbeat.interval": 1000,
     "heartbeat.timeout": 10000,
     "cluster.evenly-spread-out-slots": "true",
+    # All that a job needs is there already; so its classes need not be loaded anew for each.
+    "classloader.resolve-order": "parent-first",
 }
 
 
@@ -141,12 +147,12 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def job_server(*, flink_master: str = "[local]", folder: Path | None = None) -> Iterator[list[str]]:
+def job_server(*, flink_master: str = _WITHIN, folder: Path | None = None) -> Iterator[list[str]]:
     """Runs Beam's job server for Flink.
 
     Args:
-        flink_master: The REST address of a cluster as host:port; `[local]` runs each job within
-            the job server.
+        flink_master: The REST address of a cluster as host:port, whose JVMs have the same jars;
+            `[local]` runs each job within the job server.
         folder: Where its log goes; a temporary one if not given.
 
     Yields:
@@ -159,8 +165,9 @@ def job_server(*, flink_master: str = "[local]", folder: Path | None = None) -> 
     with contextlib.ExitStack() as stack:
         folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port, artifact_port = free_port(), free_port()
+        main_class = _JOB_SERVER if flink_master == _WITHIN else _JOB_SERVER_OF_CLUSTER
         jvm = _start_java(
-            stack, folder / "job-server.log", _JOB_SERVER, "-Xmx512m",
+            stack, folder / "job-server.log", main_class, "-Xmx512m",
             [f"--job-host={HOST}", f"--job-port={port}", f"--artifact-port={artifact_port}",
              "--expansion-port=0", f"--artifacts-dir={folder / 'artifacts'}",
              f"--flink-master={flink_master}"],

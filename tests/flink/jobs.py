@@ -1,0 +1,69 @@
+"""How the tests start streaming jobs, watch them, and end them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from beam_dynamodb.testing import FakeServer
+from pipelines import stream
+from pipelines.flink_local import Cluster
+from tests.beam.helpers import REGION, TABLE
+
+WAIT_SECONDS = 150.0
+"""How long anything may take on a busy machine; on an idle one all comes within a few seconds."""
+
+LOOPBACK = "--environment_type=LOOPBACK"
+
+STREAMING = (
+    "--streaming",
+    "--checkpointing_interval=500",
+    "--max_bundle_time_mills=100",
+    "--max_parallelism=16",
+)
+"""Flink's flags: checkpoints twice a second, bundles of at most 100 ms, little memory a state."""
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> float:
+    """Waits for what other processes bring about; returns the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"{what}: it never came"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def sink_flags(server: FakeServer, *, timeout_ms: int = 1000) -> list[str]:
+    return [
+        f"--table_name={TABLE}",
+        f"--aws_region={REGION}",
+        f"--aws_endpoint={server.endpoint}",
+        "--partitioned_by=id",
+        "--primary_key=id",
+        f"--sink_flush_buffer_timeout={timeout_ms}",
+    ]
+
+
+@contextlib.contextmanager
+def started(*flags: str) -> Iterator[Any]:
+    """A streaming job until the block ends; it is cancelled then if it is not over."""
+    job = stream.start(flags)
+    try:
+        yield job
+    finally:
+        with contextlib.suppress(Exception):
+            job.cancel()
+
+
+def job_id(flink: Cluster) -> str:
+    """The one job of the cluster that is not over."""
+    over = ("CANCELED", "FAILED", "FINISHED")
+    [running] = [each for each in flink.ask("/jobs")["jobs"] if each["status"] not in over]
+    return str(running["id"])
+
+
+def idle(flink: Cluster, slots: int) -> bool:
+    """Whether all slots are free again, so that nothing of an older job is left."""
+    return flink.slots() == slots
