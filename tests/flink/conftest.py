@@ -9,7 +9,7 @@ import pytest
 
 from beam_dynamodb.testing import FakeServer
 from tests.beam.helpers import serving
-from tests.flink.jobs import LOOPBACK, wait_until
+from tests.flink.jobs import LOOPBACK, cancel_all
 
 
 @pytest.fixture
@@ -32,4 +32,4 @@ def runner(request: Any) -> Iterator[list[str]]:
         return
     flink = request.getfixturevalue("flink")
     yield [*flink.flags, LOOPBACK]
-    wait_until(lambda: flink.slots() == 4, "the slots are free again")
+    cancel_all(flink)

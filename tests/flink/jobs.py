@@ -15,6 +15,9 @@ from tests.beam.helpers import REGION, TABLE
 WAIT_SECONDS = 150.0
 """How long anything may take on a busy machine; on an idle one all comes within a few seconds."""
 
+SLOTS = 4
+"""Of the cluster of the tests."""
+
 LOOPBACK = "--environment_type=LOOPBACK"
 
 STREAMING = (
@@ -57,13 +60,17 @@ def started(*flags: str) -> Iterator[Any]:
             job.cancel()
 
 
-def job_id(flink: Cluster) -> str:
-    """The one job of the cluster that is not over."""
+def jobs(flink: Cluster) -> list[str]:
+    """The ids of the jobs of the cluster that are not over."""
     over = ("CANCELED", "FAILED", "FINISHED")
-    [running] = [each for each in flink.ask("/jobs")["jobs"] if each["status"] not in over]
-    return str(running["id"])
+    return [each["id"] for each in flink.ask("/jobs")["jobs"] if each["status"] not in over]
 
 
-def idle(flink: Cluster, slots: int) -> bool:
-    """Whether all slots are free again, so that nothing of an older job is left."""
-    return flink.slots() == slots
+def cancel_all(flink: Cluster) -> None:
+    """Cancels what runs, and waits until nothing of it is left.
+
+    The job server does not: where it is told to cancel a job, it only stops to wait for it.
+    """
+    for each in jobs(flink):
+        flink.ask(f"/jobs/{each}?mode=cancel", method="PATCH")
+    wait_until(lambda: flink.slots() == SLOTS, "free slots")
