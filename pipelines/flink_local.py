@@ -101,14 +101,14 @@ class Cluster:
         url: Flink's REST address.
         folder: Where checkpoints, savepoints and logs go.
         job_manager: The one that was started last.
-        task_managers: In the order of their start; those that were killed are still among them.
+        task_managers: By their ids, in the order of their start, also those that were killed.
     """
 
     def __init__(self, folder: Path, url: str, start: Callable[[str, str, str], Program]) -> None:
         self.folder = folder
         self.url = url
         self.flags: list[str] = []
-        self.task_managers: list[Program] = []
+        self.task_managers: dict[str, Program] = {}
         self._start = start
         self.job_manager = self.new_job_manager()
 
@@ -120,8 +120,8 @@ class Cluster:
     def add_task_manager(self) -> Program:
         """Starts one more TaskManager; it offers its slots when it is ready."""
         name = f"task-manager-{len(self.task_managers) + 1}"
-        self.task_managers.append(self._start(name, _TASK_MANAGER, "-Xmx256m"))
-        return self.task_managers[-1]
+        self.task_managers[name] = self._start(name, _TASK_MANAGER, "-Xmx256m")
+        return self.task_managers[name]
 
     def ask(self, path: str, body: Mapping[str, object] | None = None, method: str = "") -> Any:
         """Asks Flink's REST interface; POSTs the body where there is one.
@@ -214,7 +214,7 @@ def cluster(
         (folder / "flink-conf.yaml").write_text("".join(lines))
 
         def start(name: str, main_class: str, memory: str) -> Program:
-            arguments = ["--configDir", str(folder)]
+            arguments = ["--configDir", str(folder), f"-Dtaskmanager.resource-id={name}"]
             return _start_java(stack, folder / f"{name}.log", main_class, memory, arguments)
 
         flink = Cluster(folder, f"http://{HOST}:{rest_port}", start)

@@ -129,8 +129,9 @@ def prism() -> str:
 
 @pytest.fixture(scope="session")
 def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink_local.Cluster]:
-    """A Flink cluster of separate JVMs, two workers of two slots; skips without Java or Maven."""
-    with _server(flink_local.cluster(folder=tmp_path_factory.mktemp("flink"))) as cluster:
+    """A Flink cluster of separate JVMs with four slots; skips where Java or Maven is missing."""
+    folder = tmp_path_factory.mktemp("flink")
+    with _server(flink_local.cluster(task_managers=4, slots=1, folder=folder)) as cluster:
         yield cluster
 
 

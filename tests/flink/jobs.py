@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from beam_dynamodb.testing import FakeServer
 from pipelines import stream
 from pipelines.flink_local import Cluster
@@ -16,9 +18,14 @@ WAIT_SECONDS = 150.0
 """How long anything may take on a busy machine; on an idle one all comes within a few seconds."""
 
 SLOTS = 4
-"""Of the cluster of the tests."""
+"""Of the cluster of the tests: one for each TaskManager."""
 
 LOOPBACK = "--environment_type=LOOPBACK"
+
+ENDS_WITH_ITS_JOB = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)
+"""A worker in a thread of this process may end with an exception when its job is cancelled."""
 
 STREAMING = (
     "--streaming",
@@ -64,6 +71,18 @@ def jobs(flink: Cluster) -> list[str]:
     """The ids of the jobs of the cluster that are not over."""
     over = ("CANCELED", "FAILED", "FINISHED")
     return [each["id"] for each in flink.ask("/jobs")["jobs"] if each["status"] not in over]
+
+
+def subtasks(flink: Cluster) -> list[dict[str, Any]]:
+    """What Flink tells of the subtasks of the writing step, of the one job that runs."""
+    [job] = jobs(flink)
+    [vertex] = [
+        each["id"]
+        for each in flink.ask(f"/jobs/{job}")["vertices"]
+        if "WriteLatest" in each["name"]
+    ]
+    told: list[dict[str, Any]] = flink.ask(f"/jobs/{job}/vertices/{vertex}")["subtasks"]
+    return told
 
 
 def cancel_all(flink: Cluster) -> None:

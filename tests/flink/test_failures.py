@@ -22,7 +22,7 @@ from pipelines import stream
 from pipelines.flink_local import Cluster, WorkerPool, worker_pool
 from tests.beam.helpers import serving
 from tests.flink.changes import ChangeLog, judged, versions
-from tests.flink.jobs import SLOTS, STREAMING, cancel_all, jobs, sink_flags, wait_until
+from tests.flink.jobs import SLOTS, STREAMING, cancel_all, jobs, sink_flags, subtasks, wait_until
 
 pytestmark = pytest.mark.flink
 
@@ -137,10 +137,11 @@ def test_a_task_manager_is_killed(job: Job) -> None:
     job.feed()
     job.checkpointed()
     job.feed()
-    job.flink.task_managers[0].kill()
+    victim = subtasks(job.flink)[0]["taskmanager-id"]
+    job.flink.task_managers[victim].kill()
     at = job.now()
     job.feed()
-    job.judge("a TaskManager was killed", at)
+    job.judge(f"a TaskManager ({victim}) was killed", at)
     job.flink.add_task_manager()
     wait_until(lambda: job.flink.slots() == SLOTS - 2, "the new TaskManager")
 

@@ -12,7 +12,9 @@ from beam_dynamodb.testing import FakeServer
 from pipelines import load
 from tests.beam.helpers import REGION, TABLE, stored
 from tests.flink.changes import BEGIN, ChangeLog, judged, versions
-from tests.flink.jobs import STREAMING, sink_flags, started, wait_until
+from tests.flink.jobs import ENDS_WITH_ITS_JOB, STREAMING, sink_flags, started, wait_until
+
+pytestmark = ENDS_WITH_ITS_JOB
 
 HOUR_MS = 3_600_000
 
