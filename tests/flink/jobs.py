@@ -13,6 +13,7 @@ from beam_dynamodb.testing import FakeServer
 from pipelines import stream
 from pipelines.flink_local import Cluster
 from tests.beam.helpers import REGION, TABLE
+from tests.flink.commands import documented
 
 WAIT_SECONDS = 150.0
 """How long anything may take on a busy machine; on an idle one all comes within a few seconds."""
@@ -91,5 +92,5 @@ def cancel_all(flink: Cluster) -> None:
     The job server does not: where it is told to cancel a job, it only stops to wait for it.
     """
     for each in jobs(flink):
-        flink.ask(f"/jobs/{each}?mode=cancel", method="PATCH")
+        documented("cancel", CONSOLE=flink.url, JOB=each)
     wait_until(lambda: flink.slots() == SLOTS, "free slots")
