@@ -116,8 +116,9 @@ def test_workers_that_task_managers_start(
     boot = tmp_path / "boot"
     # As in the image, whose environment has these.
     boot.write_text(
-        f"#!/bin/sh\ncd {tmp_path}\nPATH={environ()['PATH']} PYTHONPATH={ROOT} AWS_ACCESS_KEY_ID=testing "
-        "AWS_SECRET_ACCESS_KEY=testing RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 "
+        f"#!/bin/sh\ncd {tmp_path}\nPATH={environ()['PATH']} PYTHONPATH={ROOT} "
+        "AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing "
+        "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 "
         f'exec {made} --semi_persist_dir={tmp_path} "$@"\n'
     )
     boot.chmod(0o755)
