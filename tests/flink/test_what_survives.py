@@ -1,5 +1,6 @@
 """Whatever is killed on a cluster: the table is the replay of the input, and keys keep their order.
 
+The file's name puts it last, for at its end the cluster is no longer the one of the beginning.
 One job goes through all of it, since a Python worker takes seconds to start. Each test finds a
 running job and leaves one. Workers are processes of a pool, TaskManagers and the JobManager JVMs.
 """
