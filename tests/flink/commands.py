@@ -11,12 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 _PAGE = (ROOT / "docs" / "flink.md").read_text()
-_COMMAND = re.compile(r"<!-- run: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
+_COMMAND = re.compile(r"<!-- flink: (\w+) -->\n<!-- not run: [^\n]+\n```sh\n(.*?)```", re.DOTALL)
 
 COMMANDS: dict[str, str] = dict(_COMMAND.findall(_PAGE))
 """The shell's lines by their names."""
 
-NOT_HERE = len(re.findall(r"<!-- not here: [^>]+ -->\n```sh\n", _PAGE))
+NOT_HERE = len(re.findall(r"<!-- not run: it needs [^\n]+\n```sh\n", _PAGE))
 """How many blocks say why they are not run."""
 
 BLOCKS = _PAGE.count("```sh\n")
