@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo template-demo test soak bench check lint format types contracts docs site build clean
+.PHONY: help install demo flink-demo template-demo test soak bench check lint format types contracts docs site build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ $(INSTALLED): pyproject.toml setup.py
 
 demo: $(INSTALLED) ## Load real flights into an embedded DynamoDB (ROWS=all for the whole year)
 	@$(BIN)/python -m pipelines.demo --rows=$(ROWS)
+
+flink-demo: ROWS = 5000
+flink-demo: $(INSTALLED) ## The same on Flink, then a streaming job (needs Java 17 and Maven)
+	@$(BIN)/python -m pipelines.flink_demo --rows=$(ROWS)
 
 template-demo: ROWS = 5000
 template-demo: $(INSTALLED) ## Run a Dataflow template here, against local Cloud Storage and DynamoDB

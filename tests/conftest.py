@@ -14,6 +14,7 @@ import boto3
 import hypothesis
 import pytest
 
+from pipelines import flink_local
 from pipelines.local import DUMMY_CREDENTIALS
 from tests import servers
 
@@ -82,6 +83,7 @@ _SERVERS = {
     "dynamodb_local": "dynamodb_local",
     "prism": "prism",
     "pubsub": "pubsub",
+    "flink": "flink",
 }
 
 
@@ -100,7 +102,7 @@ def _or_skip(start: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def _server(server: AbstractContextManager[str]) -> Iterator[str]:
+def _server(server: AbstractContextManager[T]) -> Iterator[T]:
     with contextlib.ExitStack() as stack:
         yield _or_skip(lambda: stack.enter_context(server))
 
@@ -131,6 +133,14 @@ def pubsub() -> Iterator[str]:
     """Host and port of an in-memory Pub/Sub; skips where Go is missing."""
     with _server(servers.pubsub()) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink_local.Cluster]:
+    """A Flink cluster of separate JVMs with four slots; skips where Java or Maven is missing."""
+    folder = tmp_path_factory.mktemp("flink")
+    with _server(flink_local.cluster(task_managers=4, slots=1, folder=folder)) as cluster:
+        yield cluster
 
 
 # --- tables --------------------------------------------------------------------------------

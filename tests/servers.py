@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipelines.fetched import ENVIRON, NotAvailableError, copy_jars
+from pipelines.fetched import cached as _cached
+from pipelines.fetched import program as _program
+from pipelines.fetched import run as _run
 from pipelines.local import free_port, moto_server, serving
 
 __all__ = [
@@ -31,16 +32,8 @@ REGION = "us-east-2"
 """The region that the tests speak of."""
 
 _TESTS = Path(__file__).parent
-_CACHE = _TESTS.parent / ".cache"
 _DYNAMODB_LOCAL = "2.6.1"  # as in dynamodb-local.pom.xml
 _PRISM = "v2.77.0"  # the Go module's version that goes with the Python package of that number
-
-# Maven and Go may need proxies and certificates from here, which the tests themselves hide.
-_ENVIRON = dict(os.environ)
-
-
-class NotAvailableError(Exception):
-    """A server cannot be had on this machine; the text says what is missing."""
 
 
 @contextlib.contextmanager
@@ -60,7 +53,7 @@ def dynamodb_local() -> Iterator[str]:
         "com.amazonaws.services.dynamodbv2.local.main.ServerRunner",
         "-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port),
     ]  # fmt: skip
-    with serving(command, port, environ={**_ENVIRON, "DDB_LOCAL_TELEMETRY": "0"}) as url:
+    with serving(command, port, environ={**ENVIRON, "DDB_LOCAL_TELEMETRY": "0"}) as url:
         yield url
 
 
@@ -121,10 +114,7 @@ def buildah(storage: Path) -> Callable[..., str]:
 
 
 def _fetch_dynamodb_local(into: Path) -> None:
-    _run(
-        _program("mvn", "DynamoDB Local"), "-q", "-B", "-f", str(_TESTS / "dynamodb-local.pom.xml"),
-        "dependency:copy-dependencies", f"-DoutputDirectory={into / 'lib'}",
-    )  # fmt: skip
+    copy_jars(_TESTS / "dynamodb-local.pom.xml", "DynamoDB Local", into / "lib")
 
 
 def _build_prism(into: Path) -> None:
@@ -137,39 +127,3 @@ def _build_pubsub(into: Path) -> None:
     # Where the checkout is another user's, git tells nobody its version.
     build = [go, "build", "-C", str(_TESTS / "pubsub"), "-buildvcs=false"]
     _run(*build, "-o", str(into / "pubsub"), ".")
-
-
-def _cached(name: str, make: Callable[[Path], None]) -> Path:
-    """The folder of that name, made once; whoever comes second finds it whole or not at all."""
-    place = _CACHE / name
-    if not place.exists():
-        _CACHE.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
-            made = Path(temporary) / name
-            made.mkdir()
-            make(made)
-            with contextlib.suppress(OSError):  # another process was quicker
-                made.rename(place)
-    return place
-
-
-def _program(name: str, purpose: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise NotAvailableError(f"{purpose} needs the program {name}, which is not on the PATH")
-    return path
-
-
-def _run(*command: str, **environ: str) -> str:
-    done = subprocess.run(
-        command,
-        env={**_ENVIRON, **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
-    return done.stdout
