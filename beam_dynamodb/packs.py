@@ -7,8 +7,10 @@ requests cross in packs. Pure: knows neither Beam nor DynamoDB.
 from __future__ import annotations
 
 import pickle
+import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ import zstandard
 
 from beam_dynamodb.write_requests import Requests
 
-__all__ = ["Pack"]
+__all__ = ["Order", "Pack", "Sender", "unstamped"]
 
 _PLAIN, _COMPRESSED = b"2", b"3"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
@@ -71,6 +73,54 @@ class Pack:
 
     def __reduce__(self) -> tuple[object, tuple[bytes]]:
         return Pack.from_bytes, (self.to_bytes(),)
+
+
+# --- the order of packs ------------------------------------------------------------------------
+
+_STAMP = struct.Struct(">8sI")
+"""Whose pack it is, and which of that sender's packs for the shard."""
+
+
+class Sender:
+    """Stamps the packs that one bundle sends, so that a shuffle may lose their order."""
+
+    def __init__(self, name: bytes) -> None:
+        """Takes eight bytes that no other sender has."""
+        self._name = name
+        self._sent: Counter[int] = Counter()
+
+    def stamped(self, shard: int, data: bytes) -> bytes:
+        """A shard's next pack with its stamp before it."""
+        self._sent[shard] += 1
+        return _STAMP.pack(self._name, self._sent[shard] - 1) + data
+
+
+def unstamped(data: bytes) -> memoryview:
+    """A pack without the stamp before it."""
+    return memoryview(data)[_STAMP.size :]
+
+
+class Order:
+    """Gives the packs of a shard back in the order in which each of its senders sent them."""
+
+    def __init__(self) -> None:
+        self._next: Counter[bytes] = Counter()
+        self._early: dict[bytes, dict[int, memoryview]] = {}
+
+    def arrived(self, data: bytes) -> Iterator[memoryview]:
+        """The packs whose turn has come with this one, which may be none."""
+        sender, number = _STAMP.unpack_from(data)
+        early = self._early.setdefault(sender, {})
+        early[number] = unstamped(data)
+        while (turn := self._next[sender]) in early:
+            self._next[sender] += 1
+            yield early.pop(turn)
+
+    def rest(self) -> Iterator[memoryview]:
+        """What still waits for a pack that never came, such as one of another bundle."""
+        for early in self._early.values():
+            for number in sorted(early):
+                yield early.pop(number)
 
 
 class _Codecs(threading.local):

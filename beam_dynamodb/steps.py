@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +27,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
-from beam_dynamodb.packs import Pack
+from beam_dynamodb.packs import Order, Pack, Sender, unstamped
 from beam_dynamodb.requests import Converted, RequestFactory, shards_of
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
@@ -184,6 +185,7 @@ class ToRequest(_Failing):
         self._taken: list[Any] = []
         self._held = Requests()
         self._held_bytes = 0
+        self._sender = Sender(os.urandom(8))
         table = self._settings.table
         table = table.get() if isinstance(table, ValueProvider) else table
         self._factory = None if callable(table) else self._sink.factory(str(table))
@@ -306,7 +308,7 @@ class ToRequest(_Failing):
         for shard, places in shards.items():
             requests = _latest(held.select(places))
             try:
-                outputs.append(_global((shard, Pack(requests).to_bytes()), requests))
+                outputs.append(self._sent(shard, requests))
             except Exception:
                 outputs += self._close_without_unpicklable(shard, requests)
         return outputs
@@ -322,8 +324,12 @@ class ToRequest(_Failing):
                 outputs.append(self._unpicklable(cause, request))
         if fit:
             rest = requests.select(fit)
-            outputs.append(_global((shard, Pack(rest).to_bytes()), rest))
+            outputs.append(self._sent(shard, rest))
         return outputs
+
+    def _sent(self, shard: int, requests: Requests) -> Any:
+        data = Pack(requests).to_bytes()
+        return _global((shard, self._sender.stamped(shard, data)), requests)
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
         element, micros, windows = request.origin
@@ -509,8 +515,9 @@ class WriteLatest(_Writing):
 
     What waits is written when a batch of distinct keys is complete, and at the end of the bundle.
     The state is never used: it is there so that a runner gives each shard to one worker at a
-    time. Latest and writer are in one step, so that whatever a runner does between steps, two
-    writes of a key never overtake each other.
+    time. A runner that groups bounded input may give a shard's packs in any order, as Flink does:
+    they are put back into the order in which they were sent. Latest and writer are in one step, so
+    that whatever a runner does between steps, two writes of a key never overtake each other.
     """
 
     HELD = BagStateSpec("held", BytesCoder())
@@ -518,20 +525,28 @@ class WriteLatest(_Writing):
     def start_bundle(self) -> None:
         super().start_bundle()
         self._shards: defaultdict[int, _Waiting] = defaultdict(_Waiting)
+        self._orders: defaultdict[int, Order] = defaultdict(Order)
 
     def process(
         self, element: tuple[int, bytes], held: Any = beam.DoFn.StateParam(HELD)
     ) -> Iterable[Any]:
         shard, data = element
-        waiting = self._shards[shard]
-        waiting.add(Pack.from_bytes(data).requests)
-        return self._write(waiting.take(self._sink.options.sink_batch_max_size))
+        return self._write(self._complete(shard, self._orders[shard].arrived(data)))
 
     def finish_bundle(self) -> Iterable[Any]:
         rest = Requests()
-        for waiting in self._shards.values():
-            rest += waiting.latest
+        for shard, order in self._orders.items():
+            rest += self._complete(shard, order.rest())
+            rest += self._shards[shard].latest
         return [*self._write(rest), *super().finish_bundle()]
+
+    def _complete(self, shard: int, packs: Iterable[memoryview]) -> Requests:
+        """Adds packs to what waits in a shard; takes the batches that are complete then."""
+        waiting, going = self._shards[shard], Requests()
+        for data in packs:
+            waiting.add(Pack.from_bytes(data).requests)
+            going += waiting.take(self._sink.options.sink_batch_max_size)
+        return going
 
 
 class _Held(_Waiting):
@@ -607,6 +622,7 @@ class WriteLatestUntilTimeout(_Writing):
         shard, data = element
         waiting = self._waiting(shard, held)
         was_empty = not waiting.latest
+        data = bytes(unstamped(data))  # a stream keeps the order
         arrived = Pack.from_bytes(data).requests
         waiting.add(arrived)
         going = waiting.take(self._sink.options.sink_batch_max_size)

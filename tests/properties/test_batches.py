@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_dynamodb.batches import cut_size, keep_latest
-from beam_dynamodb.packs import Pack
+from beam_dynamodb.packs import Order, Pack, Sender, unstamped
 from beam_dynamodb.write_requests import Request, Requests
 
 
@@ -96,6 +96,32 @@ def test_a_pack_comes_back_from_its_bytes(
 def test_a_pack_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match="another version"):
         Pack.from_bytes(b"1" + pickle.dumps([]))
+
+
+@given(
+    sent=st.lists(st.sampled_from([b"sender A", b"sender B"]), max_size=12),
+    data=st.data(),
+    lost=st.sets(st.integers(0, 11)),
+)
+def test_packs_come_in_the_order_of_their_senders_however_they_are_shuffled(
+    sent: list[bytes], data: st.DataObject, lost: set[int]
+) -> None:
+    senders = {name: Sender(name) for name in sent}
+    packs = [senders[name].stamped(7, b"%b %d" % (name, n)) for n, name in enumerate(sent)]
+    for name in senders:
+        senders[name].stamped(8, b"for another shard, which has an order of its own")
+    arriving = [pack for n, pack in enumerate(packs) if n not in lost]
+    order = Order()
+    got: list[bytes] = []
+    for pack in data.draw(st.permutations(arriving)):
+        got += map(bytes, order.arrived(pack))
+    if not lost.intersection(range(len(sent))):
+        assert len(got) == len(sent), "nothing waits when all have come"
+    got += map(bytes, order.rest())
+    assert sorted(got) == sorted(map(bytes, map(unstamped, arriving)))
+    for name in senders:
+        numbers = [int(each.split()[-1]) for each in got if each.startswith(name)]
+        assert numbers == sorted(numbers)
 
 
 COLUMNS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), max_size=30)
