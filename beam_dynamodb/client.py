@@ -138,9 +138,9 @@ class DynamoDB:
             options.credentials, region=options.aws_region, verify=verify
         )
         self._session = botocore.session.Session()
-        self._session.register_component("data_loader", _loader_of(self._session))
         self._session.register_component("credential_provider", _Resolved(self._credentials))
         try:
+            self._session.register_component("data_loader", _loader_of(self._session))
             self._client = self._new_client(user_agent, verify)
             self._endpoint = _endpoint_of(self._client, options.table_name)
         except (botocore.exceptions.BotoCoreError, ValueError) as cause:

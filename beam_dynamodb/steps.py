@@ -57,7 +57,7 @@ _SHARDS = 32
 """Into how many shards the identities fall: the most workers that can deduplicate at once. Each
 one more makes packs smaller, and costs Beam milliseconds for the state of each bundle."""
 
-_BLOCK_ROWS = 200
+_BLOCK_ROWS = 100
 _BLOCK_BYTES = 1024 * 1024
 """So many rows become requests together, or fewer if these hold so much."""
 
