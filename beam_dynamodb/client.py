@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -51,6 +52,7 @@ _SKEW_TOLERANCE = timedelta(minutes=4)
 _DESCRIBE_ATTEMPTS = 5
 _MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
 """What DescribeTable is asked again after; botocore itself does it after most other faults."""
+_WORTH_PARTS = 128 * 1024
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 _FAULTS = {
     CredentialsError: "ExpiredTokenException",
@@ -353,7 +355,7 @@ class DynamoDB:
             operation = request.headers["X-Amz-Target"]
             text = operation.decode() if isinstance(operation, bytes) else operation
             signer = self.signer(self.current_credentials(), text)
-            stamp, authorization = signer.sign(request.body, self.now())
+            stamp, authorization = signer.sign([request.body], self.now())
             for name, value in (("X-Amz-Date", stamp), ("Authorization", authorization)):
                 del request.headers[name]
                 request.headers[name] = value
@@ -431,7 +433,7 @@ class DynamoDBChannel:
     def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
         """Signs and sends a batch."""
         before, after = self._envelopes.get(table) or self._new_envelope(table)
-        body = b"%b%b%b" % (before, b",".join(bodies), after)
+        body = _between(before, bodies, after)
         try:
             used, signer = self._current_signer()
         except CredentialsError as cause:
@@ -440,7 +442,8 @@ class DynamoDBChannel:
             self._unsent.append(Answer(tag, error=error))
             return
         head = signer.head(body, self._service.now())
-        self._wire.send(head, body, _Sent(tag, table, bodies, used, self._service.skew))
+        request = [head, *body] if len(body) > 1 else [head + body[0]]
+        self._wire.send(request, _Sent(tag, table, bodies, used, self._service.skew))
 
     def poll(self, timeout: float) -> list[Answer]:
         """The answers that are there; waits up to `timeout` seconds for the first one."""
@@ -479,6 +482,15 @@ class DynamoDBChannel:
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         unprocessed = matching(sent.bodies, returned) if returned else ()
         return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
+
+
+def _between(before: bytes, bodies: Sequence[bytes], after: bytes) -> Sequence[bytes]:
+    """A call's body, in parts if it is large: to copy it would cost as much as to send it."""
+    if sum(map(len, bodies)) < _WORTH_PARTS:
+        return [b"%b%b%b" % (before, b",".join(bodies), after)]
+    parts = [before, *chain.from_iterable(zip(bodies, repeat(b",")))]
+    parts[-1] = after
+    return parts
 
 
 class _Sent(NamedTuple):

@@ -9,16 +9,16 @@ takes the rows one by one, which finds the one to blame.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import repeat
+from itertools import chain, repeat
 from json.encoder import encode_basestring
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from beam_dynamodb.numbers import decimal_text, float_text, int_text, is_short
+from beam_dynamodb.numbers import decimal_text, float_text, int_text, is_short, is_usual
 from beam_dynamodb.values import (
     ATTRIBUTE_NAME_MAX_BYTES,
     AttributeValue,
@@ -26,7 +26,7 @@ from beam_dynamodb.values import (
     row_mapping,
 )
 
-__all__ = ["Block", "Column", "NotUniformError"]
+__all__ = ["Block", "Bound", "Column", "NotUniformError"]
 
 
 class NotUniformError(Exception):
@@ -70,8 +70,10 @@ class Column:
             return self.kind is type(None)
         return any("NULL" in value for value in self.attribute_values())
 
-    def pieces(self) -> tuple[str, Iterable[str], str]:
+    def pieces(self) -> tuple[str, list[str] | list[bytes], str]:
         """Each value's JSON: what stands before all of them, what each adds, what stands behind.
+
+        Long ones are bytes.
 
         Raises:
             RowError: A value cannot be stored.
@@ -81,7 +83,19 @@ class Column:
         if plain is not None:
             before, encode, after = plain
             return before, encode(self.values), after
-        return "", [orjson.dumps(value).decode() for value in self.attribute_values()], ""
+        return "", list(map(orjson.dumps, self.attribute_values())), ""
+
+    def bound(self) -> Bound | None:
+        """How many bytes the values may take, in the table and about as many on the wire.
+
+        Returns:
+            None where only `pieces` can tell, or tell whether all of them can be stored.
+
+        Raises:
+            UnicodeError: A text has no UTF-8.
+        """
+        bound = _BOUNDS.get(self.kind) if self.kind is not None else None
+        return bound(self.values) if bound else None
 
 
 class Block:
@@ -89,9 +103,10 @@ class Block:
 
     Attributes:
         columns: The columns by the attributes' names.
+        rows: How many rows there are.
     """
 
-    __slots__ = ("columns",)
+    __slots__ = ("columns", "rows")
 
     def __init__(self, rows: Sequence[Any]) -> None:
         """Turns rows on their side.
@@ -113,9 +128,24 @@ class Block:
         if not all(map(names.__eq__, map(tuple, rows))) or set(map(type, names)) != {str}:
             raise NotUniformError
         self.columns = {name: Column(list(map(itemgetter(name), rows))) for name in names}
+        self.rows = len(rows)
         first = self.columns[names[0]]
         if "" in self.columns or any(issubclass(kind, dict) for kind in first.kinds):
             raise NotUniformError
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]]) -> Block:
+        """The block that has these columns, which another one had before."""
+        block = cls.__new__(cls)
+        block.columns = {name: Column(values) for name, values in columns.items()}
+        block.rows = len(next(iter(columns.values())))
+        return block
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows."""
+        names = tuple(self.columns)
+        values = [column.values for column in self.columns.values()]
+        return [dict(zip(names, row)) for row in zip(*values)]  # noqa: B905 - one length, and hot
 
     def wire(self, before: str, after: str) -> list[bytes]:
         """Each row's item as JSON in UTF-8, between `before` and `after`.
@@ -126,17 +156,63 @@ class Block:
             TypeError: A text has no UTF-8.
             UnicodeError: The same.
         """
-        parts: list[Iterable[str]] = []
-        fixed = before + "{"
+        fixed = [before + "{"]
+        moving: list[Any] = []
+        for label, column in self._labelled():
+            opening, pieces, closing = column.pieces()
+            fixed[-1] += f"{label}:{opening}"
+            fixed.append(closing + ",")
+            moving.append(pieces)
+        fixed[-1] = fixed[-1][:-1] + "}" + after
+        if all(type(pieces[0]) is str for pieces in moving):
+            return list(map(str.encode, map("".join, _interleaved(fixed, moving))))
+        # Long texts are bytes already, and to copy them once more is most of what they cost.
+        moving = [
+            pieces if type(pieces[0]) is bytes else map(str.encode, pieces) for pieces in moving
+        ]
+        joined: Callable[[Any], bytes] = b"".join
+        return list(map(joined, _interleaved(map(str.encode, fixed), moving)))
+
+    def bound(self) -> Bound | None:
+        """How many bytes the rows may take, in the table and about as many on the wire.
+
+        Returns:
+            None where only `wire` can tell, or tell whether all of them can be stored. Else it
+            raises nothing.
+
+        Raises:
+            NotUniformError: An attribute name is too long.
+            UnicodeError: A text has no UTF-8.
+        """
+        total = largest = 0
+        for label, column in self._labelled():
+            bound = column.bound()
+            if bound is None:
+                return None
+            total += bound.total + len(label) * self.rows
+            largest += bound.largest + len(label.encode())
+        return Bound(self.rows, total, largest)
+
+    def _labelled(self) -> Iterator[tuple[str, Column]]:
         for name, column in self.columns.items():
             label = _json(name)
             if len(label.encode()) > ATTRIBUTE_NAME_MAX_BYTES:
                 raise NotUniformError
-            opening, pieces, closing = column.pieces()
-            parts += (repeat(f"{fixed}{label}:{opening}"), pieces)
-            fixed = closing + ","
-        texts = map("".join, zip(*parts, repeat(fixed[:-1] + "}" + after)))
-        return list(map(str.encode, texts))
+            yield label, column
+
+
+class Bound(NamedTuple):
+    """How much there is at most.
+
+    Attributes:
+        rows: How many rows there are.
+        total: About how many bytes they take together.
+        largest: The most that one may take in the table.
+    """
+
+    rows: int
+    total: int
+    largest: int
 
 
 _LONG = 256
@@ -144,28 +220,35 @@ _LONG = 256
 and to hold many short ones made in it costs far more than to make them."""
 
 
+def _interleaved(fixed: Iterable[Any], moving: Iterable[Iterable[Any]]) -> Iterable[Any]:
+    """What every row has alike, and after each piece of that but the last its own piece."""
+    *befores, last = map(repeat, fixed)
+    parts = chain.from_iterable(zip(befores, moving, strict=True))
+    return zip(*parts, last, strict=False)
+
+
 def _json(text: str) -> str:
     return encode_basestring(text) if len(text) < _LONG else orjson.dumps(text).decode()
 
 
-def _strings(values: Sequence[str]) -> Iterable[str]:
+def _strings(values: Sequence[str]) -> list[str] | list[bytes]:
     short = max(map(len, values)) < _LONG
-    return map(encode_basestring, values) if short else map(_json, values)
+    return list(map(encode_basestring, values)) if short else list(map(orjson.dumps, values))
 
 
-def _integers(values: Sequence[int]) -> Iterable[str]:
-    return map(str if is_short(values) else int_text, values)
+def _integers(values: Sequence[int]) -> list[str]:
+    return list(map(str if is_short(values) else int_text, values))
 
 
-def _each(text_of: Callable[[Any], str]) -> Callable[[Sequence[Any]], Iterable[str]]:
-    return lambda values: map(text_of, values)
+def _each(text_of: Callable[[Any], str]) -> Callable[[Sequence[Any]], list[str]]:
+    return lambda values: list(map(text_of, values))
 
 
 def _base64(value: bytes) -> str:
     return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
-_PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], Iterable[str]], str]] = {
+_PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], list[str] | list[bytes]], str]] = {
     str: ('{"S":', _strings, "}"),
     int: ('{"N":"', _integers, '"}'),
     bool: ('{"BOOL":', _each(lambda value: "true" if value else "false"), "}"),
@@ -175,3 +258,39 @@ _PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], Iterable[str]], str]] = 
     bytes: ('{"B":"', _each(_base64), '"}'),
 }
 """How the values of a plain type are written: the text around each, and what makes its own."""
+
+
+_NUMBER_BYTES = 24
+"""More than any number takes in the table; on the wire it may be twice that."""
+
+
+def _bound_of_texts(values: Sequence[str]) -> Bound:
+    sizes = [len(each) if each.isascii() else len(each.encode()) for each in values]
+    return Bound(len(sizes), sum(sizes), max(sizes))
+
+
+def _bound_of_bytes(values: Sequence[bytes]) -> Bound:
+    sizes = list(map(len, values))
+    return Bound(len(sizes), sum(sizes) * 4 // 3, max(sizes))
+
+
+def _bound_of_numbers(are_usual: Callable[[Any], bool]) -> Callable[[Sequence[Any]], Bound | None]:
+    each = _NUMBER_BYTES
+    return lambda values: (
+        Bound(len(values), each * len(values), each) if are_usual(values) else None
+    )
+
+
+def _bound_of_words(values: Sequence[Any]) -> Bound:
+    return Bound(len(values), len(values), 1)
+
+
+_BOUNDS: dict[type, Callable[[Sequence[Any]], Bound | None]] = {
+    str: _bound_of_texts,
+    bytes: _bound_of_bytes,
+    int: _bound_of_numbers(is_short),
+    float: _bound_of_numbers(is_usual),
+    bool: _bound_of_words,
+    type(None): _bound_of_words,
+}
+"""The plain types whose values are quickly seen to be storable. A Decimal has to be spelled."""

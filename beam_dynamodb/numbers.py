@@ -16,6 +16,7 @@ __all__ = [
     "float_text",
     "int_text",
     "is_short",
+    "is_usual",
     "number_size",
     "number_text",
 ]
@@ -75,6 +76,11 @@ def is_short(integers: Sequence[int]) -> bool:
     return max(integers) < _MAX_INT and min(integers) > -_MAX_INT
 
 
+def is_usual(floats: Sequence[float]) -> bool:
+    """Whether DynamoDB takes all the floats as Python spells them; False if that is not plain."""
+    return all(map(_is_usual, floats))
+
+
 def check_number(text: str) -> str:
     """Checks that DynamoDB takes the text as a number.
 
@@ -116,7 +122,7 @@ def int_text(value: int) -> str:
 
 def float_text(value: float) -> str:
     """The shortest text that means exactly this float; raises Refused."""
-    if _MIN_FLOAT <= value < _MAX_FLOAT or -_MAX_FLOAT < value <= -_MIN_FLOAT or value == 0:
+    if _is_usual(value):
         return repr(value)
     # By its text: the float nearest to 1E126 is a little less than that.
     return decimal_text(Decimal(repr(value)))
@@ -144,6 +150,10 @@ def number_text(text: str) -> str:
     """What `check_number` says, but raises Refused."""
     checked = decimal_text(_parsed(text))
     return text if len(text) <= _MAX_TEXT else checked
+
+
+def _is_usual(value: float) -> bool:
+    return _MIN_FLOAT <= value < _MAX_FLOAT or -_MAX_FLOAT < value <= -_MIN_FLOAT or value == 0
 
 
 def _is_canonical(text: str) -> bool:

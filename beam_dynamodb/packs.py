@@ -10,21 +10,26 @@ import pickle
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import zstandard
 
-from beam_dynamodb.write_requests import Requests
+from beam_dynamodb.columns import Block
+from beam_dynamodb.write_requests import PUT_AROUND, Late, Requests
 
 __all__ = ["Order", "Pack", "Sender", "unstamped"]
 
-_PLAIN, _COMPRESSED = b"2", b"3"
+_PLAIN, _COMPRESSED = b"4", b"5"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
 
 _WORTH_COMPRESSING = 1024
 _SMALL_REQUEST = 1024
+_LONG_TEXT = 1024
+_NOTHING = memoryview(b"")
+_SIZE = struct.Struct(">Q")
 _LEVEL = 1
 """Packs of small rows shrink to a fifth and less, for a few per cent of what a row costs. With
 large ones it would soon be most of the cost."""
@@ -41,27 +46,32 @@ class Pack:
 
     requests: Requests
 
-    def to_bytes(self) -> bytes:
-        """The pack as bytes, as it lies in a state cell."""
-        data = pickle.dumps(_shrunk_columns(self.requests), protocol=5)
-        if not _WORTH_COMPRESSING < len(data) < _SMALL_REQUEST * len(self.requests):
-            return _PLAIN + data
-        return _COMPRESSED + _codecs.compressor.compress(data)
+    def to_bytes(self, stamp: bytes = b"") -> bytes:
+        """The pack as bytes, as it lies in a state cell, behind a stamp."""
+        texts = _Texts()
+        data = pickle.dumps(_shrunk_columns(self.requests, texts), protocol=5)
+        if texts.long or not _WORTH_COMPRESSING < len(data) < _SMALL_REQUEST * len(self.requests):
+            return b"".join([stamp, _PLAIN, _SIZE.pack(len(data)), data, *texts.long])
+        return b"".join([stamp, _COMPRESSED, _codecs.compressor.compress(data)])
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Pack:
-        """The pack that `to_bytes` made.
+        """The pack that `to_bytes` made, with all bodies.
 
         Raises:
             ValueError: The bytes are those of another version's pack.
         """
         form, content = data[:1], memoryview(data)[1:]
-        if form not in (_PLAIN, _COMPRESSED):
-            raise ValueError(f"a pack of format {form!r} was written by another version")
         if form == _COMPRESSED:
-            content = memoryview(_codecs.decompressor.decompress(content))
-        count, columns = pickle.loads(content)  # noqa: S301 - our own bytes
-        return cls(_grown_columns(count, columns))
+            pickled, texts = memoryview(_codecs.decompressor.decompress(content)), _Texts()
+        elif form == _PLAIN:
+            start = _SIZE.size
+            end = start + _SIZE.unpack_from(content)[0]
+            pickled, texts = content[start:end], _Texts(content[end:])
+        else:
+            raise ValueError(f"a pack of format {bytes(form)!r} was written by another version")
+        count, columns = pickle.loads(pickled)  # noqa: S301 - our own bytes
+        return cls(_grown_columns(count, columns, texts))
 
     @classmethod
     def joined(cls, packs: Iterable[bytes | memoryview]) -> Requests:
@@ -89,10 +99,11 @@ class Sender:
         self._name = name
         self._sent: Counter[int] = Counter()
 
-    def stamped(self, shard: int, data: bytes) -> bytes:
-        """A shard's next pack with its stamp before it."""
+    def stamped(self, shard: int, to_bytes: Callable[[bytes], bytes]) -> bytes:
+        """A shard's next pack, which is to be made behind its stamp."""
+        data = to_bytes(_STAMP.pack(self._name, self._sent[shard]))
         self._sent[shard] += 1
-        return _STAMP.pack(self._name, self._sent[shard] - 1) + data
+        return data
 
 
 def unstamped(data: bytes) -> memoryview:
@@ -134,30 +145,70 @@ class _Codecs(threading.local):
 _codecs = _Codecs()
 
 
-# What all requests have in common goes once, and so does a column that equals another one.
+class _Texts:
+    """Long texts, which stand behind what is pickled: each copy of them costs more than pickle.
+
+    Attributes:
+        long: The texts that have been put here.
+    """
+
+    def __init__(self, data: memoryview = _NOTHING) -> None:
+        """Takes the bytes in which some stand already."""
+        self.long: list[bytes] = []
+        self._rest = data
+
+    def put(self, column: list[Any]) -> list[Any] | tuple[int, ...]:
+        """Takes a column of long texts, and gives their sizes; gives any other one back."""
+        if set(map(type, column)) != {str} or sum(map(len, column)) < _LONG_TEXT * len(column):
+            return column
+        texts = list(map(str.encode, column))
+        self.long += texts
+        return tuple(map(len, texts))
+
+    def take(self, column: list[Any] | tuple[int, ...]) -> list[Any]:
+        """What `put` was given, in the same order."""
+        if isinstance(column, list):
+            return column
+        texts: list[Any] = []
+        for size in column:
+            texts.append(str(self._rest[:size], "utf-8"))
+            self._rest = self._rest[size:]
+        return texts
 
 
-def _shrunk_columns(requests: Requests) -> tuple[int, list[Any]]:
+# What all requests have in common goes once, and so does a column that equals another one. Rows
+# whose bodies are late go as the columns of their attributes.
+
+
+def _shrunk_columns(requests: Requests, texts: _Texts) -> tuple[int, list[Any]]:
     tables, identities, fences, orders, bodies, *origins = requests.columns
     if not len(requests):
         return 0, []
     elements, *places = origins or [None]
+    shapes = _shapes(bodies, elements)
+    if shapes:
+        bodies, elements = _without(shapes, bodies), _without(shapes, elements)
     return len(requests), [
         _shrunk(tables),
         identities,
         None if fences == identities else fences,
         None if places and orders == places[0] else orders,
+        [(several, _turned(rows, texts)) for several, rows in shapes],
         bodies,
         *([elements] if origins else []),
         *map(_shrunk, places),
     ]
 
 
-def _grown_columns(count: int, columns: list[Any]) -> Requests:
+def _grown_columns(count: int, columns: list[Any], texts: _Texts) -> Requests:
     if not count:
         return Requests()
-    tables, identities, fences, orders, bodies, *origins = columns
+    tables, identities, fences, orders, shapes, bodies, *origins = columns
     elements, places = origins[:1], [_grown(each, count) for each in origins[1:]]
+    for several, turned in shapes:
+        block = Block.of({name: texts.take(column) for name, column in turned.items()})
+        bodies = _with(several, bodies, block.wire(*PUT_AROUND))
+        elements = [_with(several, elements[0], block.dicts())]
     return Requests(
         _grown(tables, count),
         identities,
@@ -167,6 +218,51 @@ def _grown_columns(count: int, columns: list[Any]) -> Requests:
         *elements,
         *places,
     )
+
+
+_Places = Sequence[int] | None
+"""Some of a pack's requests; None for all of them."""
+
+
+def _shapes(
+    bodies: Sequence[Any], elements: Sequence[Any]
+) -> list[tuple[_Places, Sequence[dict[str, Any]]]]:
+    """The elements whose bodies are late, those of the same attributes together."""
+    kinds = set(map(type, bodies))
+    if Late not in kinds:
+        return []
+    if len(kinds) == 1:
+        names = list(map(tuple, elements))
+        if names.count(names[0]) == len(names):  # as mostly
+            return [(None, elements)]
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for place, body in enumerate(bodies):
+        if type(body) is Late:
+            shapes.setdefault(tuple(elements[place]), []).append(place)
+    return [(places, [elements[place] for place in places]) for places in shapes.values()]
+
+
+def _turned(rows: Sequence[dict[str, Any]], texts: _Texts) -> dict[str, Any]:
+    return {name: texts.put(list(map(itemgetter(name), rows))) for name in rows[0]}
+
+
+def _without(shapes: Iterable[tuple[_Places, Any]], column: list[Any]) -> list[Any] | None:
+    """A column without what the shapes bring; None if that is all."""
+    rest = list(column)
+    for places, _ in shapes:
+        if places is None:
+            return None
+        for place in places:
+            rest[place] = None
+    return rest
+
+
+def _with(places: _Places, column: list[Any], values: list[Any]) -> list[Any]:
+    if places is None:
+        return values
+    for place, value in zip(places, values, strict=True):
+        column[place] = value
+    return column
 
 
 def _shrunk(column: Sequence[Any]) -> Any:

@@ -27,7 +27,7 @@ from beam_dynamodb.values import (
     stored_size,
     wire,
 )
-from beam_dynamodb.write_requests import Request, Requests
+from beam_dynamodb.write_requests import PUT_AROUND, Late, Request, Requests
 
 __all__ = [
     "Converted",
@@ -61,8 +61,7 @@ class Delete:
     key: Any
 
 
-_PUT_AROUND = '{"PutRequest":{"Item":', "}}"
-_PUT = "%b".join(_PUT_AROUND).encode()
+_PUT = "%b".join(PUT_AROUND).encode()
 _DELETE = b'{"DeleteRequest":{"Key":%b}}'
 
 _PUTS = frozenset(["+I", "+U", "INSERT", "UPDATE_AFTER"])
@@ -115,6 +114,8 @@ class RequestFactory:
         change_kind: The field, or a callable, that gives a row's change kind; None for puts only.
             A field that holds the change kind is not written.
         ignore_nulls: Whether null attributes are left out.
+        may_be_late: Whether bodies may be left for a `Pack` to make, where it is plain that they
+            can be made. The first part of an origin is then the element.
     """
 
     table: str
@@ -123,6 +124,7 @@ class RequestFactory:
     order_by: str | None = None
     change_kind: ChangeKind = None
     ignore_nulls: bool = False
+    may_be_late: bool = False
     _key: KeyReader | None = field(init=False, repr=False, default=None)
     _record: KeyReader | None = field(init=False, repr=False, default=None)
 
@@ -167,7 +169,8 @@ class RequestFactory:
             *origins: The columns of their origins.
         """
         if self.change_kind is None and _WRAPPERS.isdisjoint(map(type, elements)):
-            together = self._together(elements, timestamps, origins)  # as mostly
+            late = self.may_be_late and type(elements[0]) is dict
+            together = self._together(elements, timestamps, origins, may_be_late=late)  # as mostly
             if together is not None:
                 return Converted(together)
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
@@ -212,14 +215,21 @@ class RequestFactory:
         return row if kind in _PUTS else None
 
     def _together(
-        self, rows: Sequence[Any], timestamps: Sequence[Any], origins: Sequence[Sequence[Any]]
+        self,
+        rows: Sequence[Any],
+        timestamps: Sequence[Any],
+        origins: Sequence[Sequence[Any]],
+        *,
+        may_be_late: bool = False,
     ) -> Requests | None:
         """The requests of rows of one shape; None if they have to be taken one by one."""
         try:
             block = Block(rows)
-            bodies = block.wire(*_PUT_AROUND)
-            if max(map(len, bodies)) > ITEM_MAX_BYTES:
-                return None
+            bodies = self._late_bodies(block) if may_be_late else None
+            if bodies is None:
+                bodies = block.wire(*PUT_AROUND)
+                if max(map(len, bodies)) > ITEM_MAX_BYTES:
+                    return None
             if self.ignore_nulls and any(each.has_nulls() for each in block.columns.values()):
                 return None
             fences, identities = self._identities_in(block, len(rows))
@@ -228,6 +238,13 @@ class RequestFactory:
             return None
         columns = identities, fences, orders, bodies, *origins
         return Requests([self.table] * len(rows), *map(list, columns))
+
+    def _late_bodies(self, block: Block) -> list[Any] | None:
+        """What stands for the bodies of a block; None if they must be made to judge the rows."""
+        bound = block.bound()
+        if bound is None or bound.largest > ITEM_MAX_BYTES:
+            return None
+        return [Late(bound.total // bound.rows)] * bound.rows
 
     def _change(self, row: Any, timestamp: Any, origin: Origin) -> Request | None:
         kind, row = self._kind_of(row)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote
@@ -99,21 +100,24 @@ class Signer:
         self._day = ""
         self._since = self._until = datetime.max.replace(tzinfo=timezone.utc)
 
-    def head(self, body: bytes, now: datetime) -> bytes:
-        """The head of a request with this body, signed for this moment (UTC)."""
+    def head(self, body: Sequence[bytes], now: datetime) -> bytes:
+        """The head of a request with this body, given in parts, signed for this moment (UTC)."""
         stamp, authorization = self.sign(body, now)
         return (
             f"{self._head}X-Amz-Date: {stamp}\r\n"
             f"Authorization: {authorization}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"Content-Length: {sum(map(len, body))}\r\n\r\n"
         ).encode("latin-1")
 
-    def sign(self, body: bytes, now: datetime) -> tuple[str, str]:
+    def sign(self, body: Sequence[bytes], now: datetime) -> tuple[str, str]:
         """The X-Amz-Date and the Authorization header of such a request."""
         if not self._since <= now < self._until:
             self._begin_second(now)
+        content = hashlib.sha256()
+        for part in body:
+            content.update(part)
         canonical = self._canonical.copy()
-        canonical.update(hashlib.sha256(body).hexdigest().encode())
+        canonical.update(content.hexdigest().encode())
         signature = self._to_sign.copy()
         signature.update(canonical.hexdigest().encode())
         return self._stamp, self._authorization + signature.hexdigest()

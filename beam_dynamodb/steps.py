@@ -61,7 +61,7 @@ _BLOCK_ROWS = 100
 _BLOCK_BYTES = 1024 * 1024
 """So many rows become requests together, or fewer if these hold so much."""
 
-_HELD_BYTES = 4 * 1024 * 1024
+_HELD_BYTES = 16 * 1024 * 1024
 """Packs travel on when all of them together hold this much, or `sink.requests.max-buffered`."""
 
 _STAYING_BYTES = 256 * 1024
@@ -328,8 +328,8 @@ class ToRequest(_Failing):
         return outputs
 
     def _sent(self, shard: int, requests: Requests) -> Any:
-        data = Pack(requests).to_bytes()
-        return _global((shard, self._sender.stamped(shard, data)), requests)
+        data = self._sender.stamped(shard, Pack(requests).to_bytes)
+        return _global((shard, data), requests)
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
         element, micros, windows = request.origin

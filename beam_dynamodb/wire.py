@@ -14,8 +14,10 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -35,6 +37,8 @@ UNTRUSTED_ADVICE = (
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
 _RECEIVE_BYTES = 65_536
+_MOST_PARTS = 64
+"""How many buffers one call of the system takes, at most; it may be 16 where it is fewest."""
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Waits = Generator[int, None, None]
@@ -178,7 +182,7 @@ class Wire:
         """Whether one more request may be sent now."""
         return bool(self._idle) or len(self._busy) < self._max_connections
 
-    def send(self, head: bytes, body: bytes, tag: object) -> None:
+    def send(self, request: Sequence[bytes], tag: object) -> None:
         """Sends a request on a free connection, or on a new one. Only while `has_room`.
 
         What goes wrong comes as a reply's error. A kept-alive connection that the server has
@@ -186,12 +190,12 @@ class Wire:
         after the second one's answer.
 
         Args:
-            head: Request line and headers, with the empty line at their end.
-            body: The body, whose length the head told.
+            request: Request line, headers, the empty line at their end, and the body, whose length
+                they told: in as many parts as spare copying large ones.
             tag: Comes back with the reply.
         """
         connection = self._idle.pop() if self._idle else self._new_connection()
-        connection.begin(head + body, tag)
+        connection.begin(request, tag)
         self._busy[connection] = None
         self._advance(connection)
 
@@ -304,7 +308,7 @@ class _Connection:
         assert self._socket is not None  # noqa: S101 - set by the first step of every request
         return self._socket
 
-    def begin(self, request: bytes, tag: object) -> None:
+    def begin(self, request: Sequence[bytes], tag: object) -> None:
         self._tag = tag
         self._started = self._clock()
         self._answer = _Answer()
@@ -383,14 +387,14 @@ class _Connection:
 
     # --- the conversation, one step at a time -------------------------------------------
 
-    def _exchange(self, request: bytes) -> Waits:
+    def _exchange(self, request: Sequence[bytes]) -> Waits:
         if not (self._connected and self.is_open()):
             yield from self._open()
         self._asked = True
         try:
-            sent = self._send_at_once(request)
-            if sent < len(request):
-                yield from self._send(request[sent:])
+            rest = self._send_at_once(request)
+            if rest:
+                yield from self._send(rest)
             self._sending = self._clock() - self._started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
@@ -446,7 +450,7 @@ class _Connection:
         lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}"]
         if authorization is not None:
             lines.append(f"Proxy-Authorization: {authorization}")
-        yield from self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        yield from self._send(["\r\n".join([*lines, "", ""]).encode("latin-1")])
         answer = b""
         # What follows the empty line is not lost: the server waits for our TLS greeting.
         while b"\r\n\r\n" not in answer:
@@ -484,22 +488,30 @@ class _Connection:
             except ssl.SSLError as cause:
                 raise _no_tls(self._target, cause) from cause
 
-    def _send_at_once(self, data: bytes) -> int:
-        """How much could be sent without waiting; mostly all of it."""
+    def _send_at_once(self, request: Sequence[bytes]) -> Sequence[bytes | memoryview]:
+        """Sends what can be sent without waiting, mostly all of it; gives the rest."""
+        if len(request) > 1:
+            return request
         try:
-            return self.sock.send(data)
+            sent = self.sock.send(request[0])
         except _WOULD_BLOCK:
-            return 0
+            return request
+        return [] if sent == len(request[0]) else [memoryview(request[0])[sent:]]
 
-    def _send(self, data: bytes) -> Waits:
-        rest = memoryview(data)
+    def _send(self, parts: Iterable[bytes | memoryview]) -> Waits:
+        rest: deque[memoryview] = deque(memoryview(part) for part in parts)
         while rest:
             try:
-                rest = rest[self.sock.send(rest) :]
+                _drop(rest, self._send_some(rest))
             except ssl.SSLWantReadError:
                 yield _READ
             except _WOULD_BLOCK:
                 yield _WRITE
+
+    def _send_some(self, rest: deque[memoryview]) -> int:
+        if isinstance(self.sock, ssl.SSLSocket) or len(rest) == 1:
+            return self.sock.send(rest[0])
+        return self.sock.sendmsg(islice(rest, _MOST_PARTS))
 
     def _receive(self) -> Waits:
         answer = self._answer
@@ -529,6 +541,15 @@ class _Connection:
         if self._socket is not None:
             self._retired.append(self._socket)
             self._socket = None
+
+
+def _drop(parts: deque[memoryview], size: int) -> None:
+    """Takes so many bytes away from the front."""
+    while size >= len(parts[0]):
+        size -= len(parts.popleft())
+        if not parts:
+            return
+    parts[0] = parts[0][size:]
 
 
 class _Answer:

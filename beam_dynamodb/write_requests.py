@@ -11,7 +11,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
-__all__ = ["Request", "Requests"]
+__all__ = ["PUT_AROUND", "Late", "Request", "Requests"]
+
+
+PUT_AROUND = '{"PutRequest":{"Item":', "}}"
+"""What stands around an item in a put."""
+
+
+class Late:
+    """Stands for the body of a put that is still to be made, of the element.
+
+    So a row travels once, not twice; it is made where it is unpacked.
+    """
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        """About how many bytes it will have."""
+        return self._size
 
 
 class Request(NamedTuple):
@@ -40,7 +60,8 @@ class Requests:
 
     Attributes:
         columns: A list for each field of a `Request`, its origin being as many columns as the
-            caller gave it parts. The fifth one is the bodies.
+            caller gave it parts. The fifth one is the bodies, or what stands for those that are
+            `Late`.
     """
 
     __slots__ = ("columns",)

@@ -88,7 +88,7 @@ def test_many_requests_are_in_flight_on_one_thread(
     with scripted(script, tls=server_tls) as server:
         wire = connect(server)
         for number in range(20):
-            wire.send(head(b"%d" % number), b"%d" % number, number)
+            wire.send([head(b"%d" % number), b"%d" % number], number)
         found = replies(wire, 20)
     assert {reply.tag: reply.body for reply in found} == {n: b"%d" % n for n in range(20)}
 
@@ -239,7 +239,7 @@ def test_a_handshake_that_never_ends_is_a_connect_timeout(connect: Any) -> None:
     clock = FakeClock()
     with scripted(Peer.wait_for_end) as server:
         wire = connect(server, clock=clock)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         poll_until(wire, lambda: server.connections == 1)
         wire.poll(0.02)
         clock.now += 10.5
@@ -251,7 +251,7 @@ def test_a_handshake_has_all_the_time_that_is_left(connect: Any) -> None:
     with scripted(Peer.wait_for_end) as server:
         address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
         wire = connect(server, clock=clock, lookup=lambda *_, **__: [address] * 4)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         poll_until(wire, lambda: server.connections == 1)
         wire.poll(0.02)
         clock.now += 9.5  # far more than the first address's share

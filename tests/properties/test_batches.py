@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -98,6 +99,10 @@ def test_a_pack_of_another_version_is_refused() -> None:
         Pack.from_bytes(b"1" + pickle.dumps([]))
 
 
+def behind(data: bytes) -> Callable[[bytes], bytes]:
+    return lambda stamp: stamp + data
+
+
 @given(
     sent=st.lists(st.sampled_from([b"sender A", b"sender B"]), max_size=12),
     data=st.data(),
@@ -107,9 +112,9 @@ def test_packs_come_in_the_order_of_their_senders_however_they_are_shuffled(
     sent: list[bytes], data: st.DataObject, lost: set[int]
 ) -> None:
     senders = {name: Sender(name) for name in sent}
-    packs = [senders[name].stamped(7, b"%b %d" % (name, n)) for n, name in enumerate(sent)]
+    packs = [senders[name].stamped(7, behind(b"%b %d" % (name, n))) for n, name in enumerate(sent)]
     for name in senders:
-        senders[name].stamped(8, b"for another shard, which has an order of its own")
+        senders[name].stamped(8, behind(b"for another shard, with an order of its own"))
     arriving = [pack for n, pack in enumerate(packs) if n not in lost]
     order = Order()
     got: list[bytes] = []

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_dynamodb.columns import Block, NotUniformError
+from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import Delete, Put, RequestFactory
 from beam_dynamodb.table import KeyType, TableKey
-from beam_dynamodb.values import attribute_values, wire
-from beam_dynamodb.write_requests import Request
+from beam_dynamodb.values import attribute_values, stored_size, wire
+from beam_dynamodb.write_requests import Late, Request
 from tests.properties.strategies import key_values, rows, scalars, texts, unstorable, values
 
 
@@ -33,6 +34,7 @@ class Held:
 COLUMN = st.one_of(
     st.just(st.text(max_size=5)),
     st.just(st.text(st.characters(codec=None), max_size=3)),  # half surrogate pairs too
+    st.just(st.text(min_size=1, max_size=3).map(lambda text: text * 700)),  # some of them long
     st.just(st.integers(-(2**70), 2**70)),
     st.just(st.integers(-(10**39), 10**39)),
     st.just(st.booleans()),
@@ -80,12 +82,15 @@ def together(factory: RequestFactory, elements: list[Any]) -> list[Any]:
     places = list(range(len(elements)))
     converted = factory.requests(elements, places, elements, places)
     outcomes: list[Any] = [None] * len(elements)
-    for request in converted.requests:
+    requests = converted.requests
+    if factory.may_be_late:  # a pack makes what is late
+        requests = Pack.from_bytes(Pack(requests).to_bytes()).requests
+    for request in requests:
         outcomes[request.origin[1]] = request
     for place, error in converted.refused:
         outcomes[place] = error
     assert outcomes.count(None) == converted.ignored
-    order = [request.origin[1] for request in converted.requests]
+    order = [request.origin[1] for request in requests]
     assert order == sorted(order), "requests keep the order of their elements"
     return list(map(told, outcomes))
 
@@ -100,6 +105,7 @@ FACTORIES = st.builds(
     order_by=st.sampled_from([None, None, "v", "id"]),
     change_kind=st.sampled_from([None, None, "v", lambda row: "+I" if row["id"] else "-D"]),
     ignore_nulls=st.booleans(),
+    may_be_late=st.booleans(),
 )  # fmt: skip
 
 
@@ -160,3 +166,39 @@ def test_changes_are_taken_together_but_for_the_deletes(types: tuple[KeyType, ..
     [(places, taken)] = factory._shapes(elements)
     assert len(places) == 32
     assert factory._together(taken, places, [places]) is not None
+
+
+@given(elements=uniform_rows())
+def test_what_a_block_vouches_for_can_be_stored(elements: list[dict[str, Any]]) -> None:
+    try:
+        bound = Block(elements).bound()
+    except (NotUniformError, UnicodeError):
+        return
+    if bound is not None:
+        assert len(Block(elements).wire("", "")) == bound.rows == len(elements)
+        assert max(stored_size(attribute_values(row)) for row in elements) <= bound.largest
+
+
+def test_rows_of_plain_values_travel_without_their_bodies() -> None:
+    factory = RequestFactory("t", TableKey(("id",)), ("id",), may_be_late=True)
+    elements = [
+        {"id": n, "text": "words" * n, "is": n > 7, "none": None, "blob": b"b", "share": n / 3}
+        for n in range(20)
+    ]
+    bodies = factory.requests(elements, range(20), elements).requests.bodies
+    assert {type(body) for body in bodies} == {Late}
+    assert 100 < len(bodies[0]) < 300, "about what a row will take"
+    decimals = [{**row, "price": Decimal("9.95")} for row in elements]
+    bodies = factory.requests(decimals, range(20), decimals).requests.bodies
+    assert {type(body) for body in bodies} == {bytes}, "only to spell a Decimal tells if it is good"
+
+
+def test_long_texts_stand_behind_what_is_pickled() -> None:
+    factory = RequestFactory("t", TableKey(("id",)), ("id",), may_be_late=True)
+    elements = [{"id": n, "text": f"\u00e9\n{n}" * 2_000} for n in range(20)]
+    data = Pack(factory.requests(elements, range(20), elements).requests).to_bytes()
+    assert len(data) < 1.1 * sum(len(row["text"].encode()) for row in elements), "once, not twice"
+    again = Pack.from_bytes(data).requests
+    assert again.origins[0] == elements
+    assert again.bodies == [b'{"PutRequest":{"Item":%b}}' % wire(attribute_values(row))
+                            for row in elements]  # fmt: skip

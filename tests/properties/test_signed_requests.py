@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
@@ -41,11 +41,11 @@ class Recorder:
 
     has_room = True
 
-    def send(self, head: bytes, body: bytes, tag: object) -> None:
-        line, *fields = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-        self.line = line
+    def send(self, request: Sequence[bytes], tag: object) -> None:
+        self.parts = len(request)
+        head, _, self.body = b"".join(request).partition(b"\r\n\r\n")
+        self.line, *fields = head.decode("latin-1").split("\r\n")
         self.headers = dict(field.split(": ", 1) for field in fields)
-        self.body = body
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -107,12 +107,14 @@ def signed_by_botocore(url: str, recorder: Recorder, region: str) -> str:
 @given(
     items=st.lists(rows(), min_size=1, max_size=5), table=st.sampled_from(TABLES), token=TOKENS,
     region=st.sampled_from(REGIONS), endpoint=st.sampled_from(ENDPOINTS), second=st.integers(0, 59),
+    large=st.booleans(),
 )  # fmt: skip
 def test_a_batch_goes_out_as_boto3_would_send_it(
     items: list[dict[str, Any]], table: str, token: str | None, region: str, endpoint: str | None,
-    second: int,
+    second: int, large: bool,
 ) -> None:  # fmt: skip
     factory = RequestFactory(table)
+    items = [*items, {"id": "large", "text": "x" * 200_000}] if large else items
     elements = [*items, Delete({"id": items[0]["id"]})]
     bodies = factory.requests(elements, [0] * len(elements)).requests.bodies
     now = datetime(2026, 11, 24, 12, 0, second, 999_999, tzinfo=timezone.utc)
@@ -127,6 +129,7 @@ def test_a_batch_goes_out_as_boto3_would_send_it(
         channel.send(table, bodies, None)
         theirs = sent_by_botocore(table, [_plain(body) for body in bodies], endpoint, region)
 
+    assert (recorder.parts > 1) == large, "what is large is not copied together"
     place = urlsplit(theirs.url)
     assert recorder.line == f"POST {place.path or '/'} HTTP/1.1"
     assert recorder.headers["Host"] == place.netloc

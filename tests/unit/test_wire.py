@@ -60,7 +60,7 @@ def replies(wire: Wire, number: int = 1) -> list[Reply]:
 
 
 def ask(wire: Wire, body: bytes = b"x", tag: object = None) -> Reply:
-    wire.send(head(body), body, tag)
+    wire.send([head(body), body], tag)
     [reply] = replies(wire)
     return reply
 
@@ -97,7 +97,7 @@ def test_a_request_that_an_exception_cuts_off_is_never_taken_for_answered(
     with scripted(answer_all) as server:
         wire = connect(server, clock=clock, read_timeout=0.3)
         try:
-            wire.send(head(b"x"), b"x", None)
+            wire.send([head(b"x"), b"x"], None)
             found += replies(wire)
         except KeyboardInterrupt:
             for _ in range(10):
@@ -232,7 +232,7 @@ def test_a_large_body_does_not_hold_up_another_request(connect: Any) -> None:
     with scripted(reads_late, answer_all) as server:
         wire = connect(server)
         large = bytes(16 * 1024 * 1024)
-        wire.send(head(large), large, "large")
+        wire.send([head(large), large], "large")
         poll_until(wire, lambda: server.connections == 1)
         assert ask(wire, b"small", "small").tag == "small"
         may_read.set()
@@ -255,7 +255,7 @@ def test_fifty_requests_are_in_flight_on_one_thread(connect: Any) -> None:
         wire = connect(server)
         for number in range(50):
             assert wire.has_room
-            wire.send(head(b"%d" % number), b"%d" % number, number)
+            wire.send([head(b"%d" % number), b"%d" % number], number)
         assert wire.in_flight == 50
         found = replies(wire, 50)
     assert {reply.tag: reply.body for reply in found} == {n: b"%d" % n for n in range(50)}
@@ -272,7 +272,7 @@ def test_answers_may_overtake_each_other(connect: Any) -> None:
 
     with scripted(slow, answer_all) as server:
         wire = connect(server)
-        wire.send(head(b""), b"", 1)
+        wire.send([head(b""), b""], 1)
         poll_until(wire, lambda: server.connections == 1)
         assert ask(wire, b"second", 2).tag == 2
         second_is_answered.set()
@@ -285,7 +285,7 @@ def test_the_pool_never_has_more_connections_than_told(connect: Any) -> None:
         asked = answered = 0
         while answered < 40:
             while wire.has_room and asked < 40:
-                wire.send(head(b""), b"", asked)
+                wire.send([head(b""), b""], asked)
                 asked += 1
             answered += len(wire.poll(1.0))
         assert server.connections <= 3
@@ -301,9 +301,9 @@ def test_there_is_no_room_while_all_connections_are_busy(connect: Any) -> None:
 
     with scripted(script) as server:
         wire = connect(server, max_connections=2)
-        wire.send(head(), b"", 1)
+        wire.send([head(), b""], 1)
         assert wire.has_room
-        wire.send(head(), b"", 2)
+        wire.send([head(), b""], 2)
         assert not wire.has_room
         go_on.set()
         replies(wire, 2)
@@ -421,7 +421,7 @@ def test_the_second_connection_for_a_stale_one_has_its_own_time_to_connect(conne
         before = _open_files()
         ask(wire)
         poll_until(wire, lambda: _open_files() <= before)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         assert not ports
         clock.now += 10.5
         code, text = failure(replies(wire)[0])
@@ -542,7 +542,7 @@ def test_a_host_that_cannot_be_looked_up_is_an_error_of_the_reply(
         raise fault
 
     wire = connect(1, lookup=lookup)
-    wire.send(head(), b"", "tag")
+    wire.send([head(), b""], "tag")
     [reply] = replies(wire)
     code, text = failure(reply)
     assert (reply.tag, code) == ("tag", "ConnectionError")
@@ -583,7 +583,7 @@ def test_the_next_address_is_tried_after_its_share_of_the_time(connect: Any) -> 
     with scripted(answer_all) as server, unreachable() as nowhere:
         addresses = [_ipv4(nowhere), _ipv4(server.port)]
         wire = connect(server, clock=clock, lookup=lambda *_, **__: addresses)
-        wire.send(head(b"there"), b"there", None)
+        wire.send([head(b"there"), b"there"], None)
         assert wire.poll(0.01) == []
         clock.now += 4.9
         assert wire.poll(0.01) == []
@@ -606,7 +606,7 @@ def test_no_answer_within_the_read_timeout_is_a_read_timeout(connect: Any) -> No
     clock = FakeClock()
     with scripted(Peer.wait_for_end) as server:
         wire = connect(server, clock=clock, read_timeout=60.0)
-        wire.send(head(), b"", "tag")
+        wire.send([head(), b""], "tag")
         poll_until(wire, lambda: server.connections == 1)
         wire.poll(0.05)
         clock.now += 59.0
@@ -624,7 +624,7 @@ def test_each_byte_that_arrives_starts_the_read_timeout_anew(connect: Any) -> No
     clock = FakeClock()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire = connect(listener.getsockname()[1], clock=clock, read_timeout=60.0)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         server, _ = listener.accept()
         with server:
             assert wire.poll(LONG) == []
@@ -641,7 +641,7 @@ def test_a_connection_that_never_stands_is_a_connect_timeout(connect: Any) -> No
     clock = FakeClock()
     with unreachable() as port:
         wire = connect(port, clock=clock)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         assert wire.poll(0.01) == []
         clock.now += 10.5
         code, text = failure(replies(wire)[0])
@@ -661,7 +661,7 @@ def test_a_late_answer_never_reaches_the_next_request(connect: Any) -> None:
 
     with scripted(answers_late, answer_all) as server:
         wire = connect(server, clock=clock, max_connections=1, read_timeout=60.0)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         poll_until(wire, lambda: server.connections == 1)
         wire.poll(0.05)
         clock.now += 61.0
@@ -673,7 +673,7 @@ def test_a_late_answer_never_reaches_the_next_request(connect: Any) -> None:
 def test_poll_comes_back_by_the_next_deadline_however_long_it_may_wait(connect: Any) -> None:
     with scripted(Peer.wait_for_end) as server:
         wire = connect(server, read_timeout=0.05)
-        wire.send(head(), b"", None)
+        wire.send([head(), b""], None)
         found = []
         for _ in range(50):
             found += wire.poll(3600.0)
@@ -706,7 +706,7 @@ def test_poll_never_spins(connect: Any, state: str) -> None:
             ask(wire)
         elif state != "nothing":
             body = bytes(16 * 1024 * 1024 if state == "full" else 1)
-            wire.send(head(body), body, None)
+            wire.send([head(body), body], None)
         polls, until = 0, time.monotonic() + 0.5
         while time.monotonic() < until:
             assert wire.poll(0.1) == []
@@ -734,7 +734,7 @@ def test_close_leaves_no_file_open_whatever_was_on_its_way() -> None:
         ask(wires[0])
         for wire in wires:
             for _ in range(3):
-                wire.send(head(bytes(10_000_000)), bytes(10_000_000), None)
+                wire.send([head(bytes(10_000_000)), bytes(10_000_000)], None)
             wire.poll(0.02)
         for wire in wires:
             wire.close()
