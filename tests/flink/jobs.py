@@ -31,6 +31,7 @@ ENDS_WITH_ITS_JOB = pytest.mark.filterwarnings(
 STREAMING = (
     "--streaming",
     "--checkpointing_interval=500",
+    "--finish_bundle_before_checkpointing",
     "--max_bundle_time_mills=100",
     "--max_parallelism=16",
 )
