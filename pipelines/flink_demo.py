@@ -101,6 +101,7 @@ def _streaming(client: Any, endpoint: str, runner: Sequence[str]) -> bool:
                 f"--aws_endpoint={endpoint}", "--partitioned_by=flight", "--primary_key=flight",
                 f"--sink_flush_buffer_timeout={_TIMEOUT_MS}", *runner,
                 "--streaming", "--checkpointing_interval=1000", "--max_bundle_time_mills=100",
+                "--finish_bundle_before_checkpointing",  # else it may never begin: docs/flink.md
                 "--shutdown_sources_after_idle_ms=1",  # so that the job is over when its file is
             ]
         )  # fmt: skip

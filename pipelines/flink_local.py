@@ -235,11 +235,14 @@ class WorkerPool:
 
 
 @contextlib.contextmanager
-def worker_pool(folder: Path | None = None) -> Iterator[WorkerPool]:
-    """Runs a pool of Python workers, which have this process's environment.
+def worker_pool(
+    folder: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[WorkerPool]:
+    """Runs a pool of Python workers.
 
     Args:
         folder: Where its log goes; a temporary one if not given.
+        environ: The environment of the workers; this process's if not given.
 
     Raises:
         RuntimeError: It did not start; the message holds its last words.
@@ -253,7 +256,7 @@ def worker_pool(folder: Path | None = None) -> Iterator[WorkerPool]:
         ]  # fmt: skip
         # It starts a program named python, and that must find the modules of this checkout.
         environ = {
-            **os.environ,
+            **(os.environ if environ is None else environ),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(Path(__file__).parents[1]),
         }

@@ -9,7 +9,7 @@ import pytest
 
 from beam_dynamodb.testing import FakeServer
 from tests.beam.helpers import serving
-from tests.flink.jobs import LOOPBACK, cancel_all
+from tests.flink.jobs import LOOPBACK, cancel_all, on_prism
 
 
 @pytest.fixture
@@ -27,8 +27,7 @@ def endpoint() -> Iterator[FakeServer]:
 def runner(request: Any) -> Iterator[list[str]]:
     """The flags of each runner; its workers are threads of this process."""
     if request.param == "prism":
-        location = request.getfixturevalue("prism")
-        yield ["--runner=PrismRunner", f"--prism_location={location}", LOOPBACK]
+        yield on_prism(request.getfixturevalue("prism"))
         return
     flink = request.getfixturevalue("flink")
     yield [*flink.flags, LOOPBACK]

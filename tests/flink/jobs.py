@@ -31,10 +31,25 @@ ENDS_WITH_ITS_JOB = pytest.mark.filterwarnings(
 STREAMING = (
     "--streaming",
     "--checkpointing_interval=500",
+    "--finish_bundle_before_checkpointing",
     "--max_bundle_time_mills=100",
     "--max_parallelism=16",
 )
 """Flink's flags: checkpoints twice a second, bundles of at most 100 ms, little memory a state."""
+
+
+def on_prism(location: str) -> list[str]:
+    """The flags that send a pipeline to Prism."""
+    return ["--runner=PrismRunner", f"--prism_location={location}", LOOPBACK]
+
+
+def streaming(runner: list[str]) -> list[str]:
+    """The flags of a streaming job that is over when its files end."""
+    if "--runner=PrismRunner" in runner:
+        return [*runner, "--streaming"]
+    # Flink keeps its sources open unless it is told otherwise, since it takes no checkpoint of a
+    # splittable step whose input has ended.
+    return [*runner, *STREAMING, "--shutdown_sources_after_idle_ms=1"]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> float:

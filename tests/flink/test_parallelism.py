@@ -1,4 +1,4 @@
-"""Several workers: shards are spread, a key is in one hand, limits hold for each process."""
+"""Shards are spread, a key is in one hand, limits hold for each process, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.beam.helpers import REGION, TABLE
 from tests.flink.changes import BEGIN, versions
 from tests.flink.jobs import (
     ENDS_WITH_ITS_JOB,
-    LOOPBACK,
     STREAMING,
     cancel_all,
     sink_flags,
     started,
+    streaming,
     subtasks,
     wait_until,
 )
 
-pytestmark = [pytest.mark.flink, ENDS_WITH_ITS_JOB]
+pytestmark = ENDS_WITH_ITS_JOB
 
 
 def serving(latency: float) -> FakeServer:
@@ -103,7 +103,7 @@ def resident_mb() -> float:
 
 
 def test_a_slow_endpoint_slows_the_source_and_memory_stays_flat(
-    flink: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, count, buffered = tmp_path / "changes.jsonl", 60_000, 500
     rows(path, range(count), keys=count)  # so that no row makes another one needless
@@ -119,7 +119,7 @@ def test_a_slow_endpoint_slows_the_source_and_memory_stays_flat(
     monkeypatch.setattr(changes, "_lines", counted)
     with serving(latency=0.25) as server:
         flags = [
-            *flink.flags, LOOPBACK, *STREAMING, "--parallelism=1", "--max_bundle_size=50",
+            *streaming(runner), "--parallelism=1", "--max_bundle_size=50",
             f"--changes={path}", *sink_flags(server), "--sink_requests_max_inflight=2",
             f"--sink_requests_max_buffered={buffered}",
         ]  # fmt: skip
@@ -137,6 +137,7 @@ def test_a_slow_endpoint_slows_the_source_and_memory_stays_flat(
                 f"\n{server.db.accepted:,} of {count:,} rows written, {ahead:,} read ahead; "
                 f"the process grew by {grown:.0f} MB meanwhile"
             )
-            assert ahead < count / 2, "the source does not feel the endpoint"
+            # Prism has nothing that holds a source back: it keeps what is read in its own process.
+            on_flink = "--runner=PrismRunner" not in runner
+            assert not on_flink or ahead < count / 2, "the source does not feel the endpoint"
             assert grown < 100
-            cancel_all(flink)

@@ -11,21 +11,12 @@ from typing import Any
 from beam_dynamodb.testing import FakeServer
 from pipelines import load
 from tests.beam.helpers import REGION, TABLE, stored
-from tests.flink.changes import BEGIN, ChangeLog, judged, versions
-from tests.flink.jobs import ENDS_WITH_ITS_JOB, STREAMING, sink_flags, started, wait_until
+from tests.flink.changes import BEGIN, ChangeLog, Judged, judged, versions
+from tests.flink.jobs import ENDS_WITH_ITS_JOB, on_prism, sink_flags, started, streaming, wait_until
 
 pytestmark = ENDS_WITH_ITS_JOB
 
 HOUR_MS = 3_600_000
-
-
-def streaming(runner: list[str]) -> list[str]:
-    """The flags of a streaming job that is over when its files end."""
-    if "--runner=PrismRunner" in runner:
-        return [*runner, "--streaming"]
-    # Flink keeps its sources open unless it is told otherwise, since it takes no checkpoint of a
-    # splittable step whose input has ended.
-    return [*runner, *STREAMING, "--shutdown_sources_after_idle_ms=1"]
 
 
 def test_a_batch_is_loaded(runner: list[str], endpoint: FakeServer, tmp_path: Path) -> None:
@@ -76,6 +67,26 @@ def test_a_stream_of_changes_keeps_the_latest_and_is_flushed_in_time(
     print(f"\na trickle is written {max(late):.2f} s after its row came, timeout {timeout} s")
     assert len(late) > 5
     assert max(late) < timeout + 20, "the flush timeout does not work"
+
+
+def test_an_endpoint_that_was_away_on_prism_gets_all_in_order(
+    prism: str, endpoint: FakeServer, tmp_path: Path
+) -> None:
+    log = ChangeLog(tmp_path)
+    log.add(500)
+    flags = [*streaming(on_prism(prism)), log.flag, *sink_flags(endpoint)]
+    with started(*flags) as job:
+        wait_until(lambda: versions(endpoint) == log.table, "the changes so far")
+        endpoint.close()
+        log.add(500)
+        time.sleep(5)
+        endpoint.start()
+        log.add(500)
+        took = wait_until(lambda: versions(endpoint) == log.table, "the rest")
+        log.end()
+        wait_until(lambda: job.state == "DONE", "the end")
+    print(f"\ncaught up {took:.1f} s after the endpoint was back")
+    assert judged(endpoint.db.writes, log) == Judged(rewinds=0, twice=0)
 
 
 def test_the_end_of_a_window_and_of_the_input_write_what_waits_and_late_rows_are_written(
