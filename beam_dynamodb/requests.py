@@ -74,6 +74,9 @@ _UNKNOWN = LookupError("not made yet")
 _WORTH_A_BLOCK = 8
 """Fewer rows of one shape are as quickly taken one by one."""
 
+_WORTH_WAITING = 2048
+"""Bytes of a row from which on it costs less to make its body late than to carry it along."""
+
 Origin = tuple[Any, ...]
 
 ChangeKind = str | Callable[[Any], str] | None
@@ -244,7 +247,8 @@ class RequestFactory:
         bound = block.bound()
         if bound is None or bound.largest > ITEM_MAX_BYTES:
             return None
-        return [Late(bound.total // bound.rows)] * bound.rows
+        size = bound.total // bound.rows
+        return [Late(size)] * bound.rows if size > _WORTH_WAITING else None
 
     def _change(self, row: Any, timestamp: Any, origin: Origin) -> Request | None:
         kind, row = self._kind_of(row)

@@ -42,6 +42,7 @@ __all__ = [
     "ToRequest",
     "WriteBundle",
     "WriteLatest",
+    "WriteLatestOfShard",
     "WriteLatestUntilTimeout",
 ]
 
@@ -409,10 +410,11 @@ class _Writing(_Failing):
 
     def _run(self, work: Callable[[Writer], None]) -> list[Any]:
         """Lets the writer work; what it raises leaves nothing on its way to DynamoDB."""
-        assert self._writer is not None  # noqa: S101 - start_bundle made it
+        writer = self._writer  # a runner that cancels may tear it down meanwhile
+        assert writer is not None  # noqa: S101 - start_bundle made it
         try:
-            work(self._writer)
-            return self._outputs(self._writer.take_tally())
+            work(writer)
+            return self._outputs(writer.take_tally())
         except BaseException:
             self._end_writer()
             raise
@@ -496,10 +498,8 @@ class _Waiting:
 
     def add(self, requests: Requests) -> None:
         """Adds newcomers; counts those that are superseded."""
-        merged = Requests()
-        merged += self.latest
-        merged += requests
-        self.latest = _latest(merged)
+        self.latest += requests
+        self.latest = _latest(self.latest)
 
     def take(self, batch_size: int) -> Requests:
         """Takes the complete batches away, and large records whatever their number."""
@@ -510,28 +510,19 @@ class _Waiting:
         return taken
 
 
-class WriteLatest(_Writing):
-    """The stateful step: of the records of a key that wait in a shard, only the latest is written.
+class _WritingLatest(_Writing):
+    """Of the records of a key that wait in a shard, only the latest is written.
 
     What waits is written when a batch of distinct keys is complete, and at the end of the bundle.
-    The state is never used: it is there so that a runner gives each shard to one worker at a
-    time. A runner that groups bounded input may give a shard's packs in any order, as Flink does:
-    they are put back into the order in which they were sent. Latest and writer are in one step, so
-    that whatever a runner does between steps, two writes of a key never overtake each other.
+    A runner that groups bounded input may give a shard's packs in any order, as Flink does: they
+    are put back into the order in which they were sent. Latest and writer are in one step, so that
+    whatever a runner does between steps, two writes of a key never overtake each other.
     """
-
-    HELD = BagStateSpec("held", BytesCoder())
 
     def start_bundle(self) -> None:
         super().start_bundle()
         self._shards: defaultdict[int, _Waiting] = defaultdict(_Waiting)
         self._orders: defaultdict[int, Order] = defaultdict(Order)
-
-    def process(
-        self, element: tuple[int, bytes], held: Any = beam.DoFn.StateParam(HELD)
-    ) -> Iterable[Any]:
-        shard, data = element
-        return self._write(self._complete(shard, self._orders[shard].arrived(data)))
 
     def finish_bundle(self) -> Iterable[Any]:
         rest = Requests()
@@ -540,6 +531,9 @@ class WriteLatest(_Writing):
             rest += self._shards[shard].latest
         return [*self._write(rest), *super().finish_bundle()]
 
+    def _add(self, shard: int, data: bytes) -> Iterable[Any]:
+        return self._write(self._complete(shard, self._orders[shard].arrived(data)))
+
     def _complete(self, shard: int, packs: Iterable[memoryview]) -> Requests:
         """Adds packs to what waits in a shard; takes the batches that are complete then."""
         waiting, going = self._shards[shard], Requests()
@@ -547,6 +541,29 @@ class WriteLatest(_Writing):
             waiting.add(Pack.from_bytes(data).requests)
             going += waiting.take(self._sink.options.sink_batch_max_size)
         return going
+
+
+class WriteLatest(_WritingLatest):
+    """The stateful step for bounded input.
+
+    The state is never used: it is there so that a runner gives each shard to one worker at a time.
+    """
+
+    HELD = BagStateSpec("held", BytesCoder())
+
+    def process(
+        self, element: tuple[int, bytes], held: Any = beam.DoFn.StateParam(HELD)
+    ) -> Iterable[Any]:
+        return self._add(*element)
+
+
+class WriteLatestOfShard(_WritingLatest):
+    """The same for shards that are grouped already, and so are given to one worker each."""
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
+        shard, packs = element
+        for data in packs:
+            yield from self._add(shard, data)
 
 
 class _Held(_Waiting):

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.runners.direct.direct_runner import SwitchingDirectRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.combiners import CountCombineFn
 from apache_beam.transforms.core import Windowing
 from apache_beam.transforms.display import DisplayDataItem
@@ -26,6 +29,7 @@ from beam_dynamodb.steps import (
     ToRequest,
     WriteBundle,
     WriteLatest,
+    WriteLatestOfShard,
     WriteLatestUntilTimeout,
 )
 
@@ -260,16 +264,26 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             ToRequest(settings, handling)
         ).with_outputs(FAILED, main="requests")
         requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
-        label, write = "WriteBundle", beam.ParDo(WriteBundle(settings, handling))
-        if settings.partitioned_by:
-            requests.element_type = KV[int, bytes]
-            latest = WriteLatest if rows.is_bounded else WriteLatestUntilTimeout
-            label, write = "WriteLatest", beam.ParDo(latest(settings, handling))
-        written, failed = requests | label >> write.with_outputs(FAILED, main="written")
+        written, failed = self._write(requests, is_bounded=rows.is_bounded)
         # Each element comes back in the windows it had.
         written._windowing = failed._windowing = rows.windowing  # noqa: SLF001
         written.element_type = rows.element_type
         return WriteResult(written, self._dead_letters(rows, *failures, refused, failed))
+
+    def _write(
+        self, requests: PCollection[Any], *, is_bounded: bool
+    ) -> tuple[PCollection[Any], PCollection[Any]]:
+        """Adds the step that writes; gives what is written, and what failed."""
+        label = "WriteLatest" if self._settings.partitioned_by else "WriteBundle"
+        step: type[beam.DoFn] = WriteBundle
+        if self._settings.partitioned_by:
+            requests.element_type = KV[int, bytes]
+            step = WriteLatest if is_bounded else WriteLatestUntilTimeout
+            if is_bounded and _has_local_workers(requests.pipeline):
+                requests, step = requests | "Shards" >> beam.GroupByKey(), WriteLatestOfShard
+        write = beam.ParDo(step(self._settings, self._handling and self._handling.for_workers()))
+        written, failed = requests | label >> write.with_outputs(FAILED, main="written")
+        return written, failed
 
     def _dead_letters(
         self, rows: PCollection[Any], *failed: PCollection[Any]
@@ -318,6 +332,16 @@ class ReadFromDynamoDB(beam.PTransform[Any, Any]):
         raise SourceNotSupportedError(
             "Connector dynamodb can only be used as a sink. It cannot be used as a source."
         )
+
+
+def _has_local_workers(pipeline: beam.Pipeline) -> bool:
+    """Whether the pipeline runs in several processes or threads of the DirectRunner.
+
+    It gives a stateful step, and all that is fused with it, to one of them; what is grouped it
+    gives to all. Elsewhere a stateful step is the better one: Flink holds a group in memory.
+    """
+    workers = pipeline.options.view_as(DirectOptions).direct_num_workers
+    return workers != 1 and isinstance(pipeline.runner, (SwitchingDirectRunner, FnApiRunner))
 
 
 class _Threshold(beam.PTransform[Any, Any]):

@@ -108,6 +108,8 @@ _OURS = [
     _ours("ours-workers", "dedup keys, a worker process per core, 10/3 of the rows",
           settings={"keys": True, "workers": os.cpu_count() or 1, "warm_up": False},
           share=_TEN_THIRDS),
+    _ours("ours-nokeys-workers", "no keys, a worker process per core, 10/3 of the rows",
+          settings={"workers": os.cpu_count() or 1, "warm_up": False}, share=_TEN_THIRDS),
 ]  # fmt: skip
 
 _PEERS = [
@@ -128,8 +130,8 @@ _SHAPES = [
     _ours("ours-tls", "dedup keys, TLS", share=_HALF, tls=True, versus="ours-tls"),
     _boto3("beam-boto3-tls", ", TLS", share=_HALF, tls=True, versus="ours-tls"),
     *_shape("1kb", "1 KB", Fraction(1, 5)),
-    *_shape("10kb", "10 KB", Fraction(1, 30)),
-    *_shape("100kb", "100 KB", Fraction(1, 150)),
+    *_shape("10kb", "10 KB", Fraction(1, 10)),
+    *_shape("100kb", "100 KB", Fraction(1, 60)),
     *_shape("wide", "50 attributes", Fraction(1, 15)),
     *_shape("nested", "nested", Fraction(1, 15)),
 ]

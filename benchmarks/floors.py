@@ -78,6 +78,8 @@ FLOORS = (
           _SPEED, ("ours-keys",), "beam-java", least=1.3),
     Floor("items/s of ours, a worker process per core / Beam Java, warm",
           _SPEED, ("ours-workers",), "beam-java", least=2),
+    Floor("items/s of ours, no keys, a worker process per core / Beam Java, warm",
+          _SPEED, ("ours-nokeys-workers",), "beam-java", least=2),
     Floor("items/s, dedup keys, with every answer 10 ms late / with none",
           _SPEED, ("ours-keys-10ms",), "ours-keys", least=0.6),
     Floor("items/s, no keys, with every answer 10 ms late / with none",

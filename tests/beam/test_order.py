@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
+import apache_beam as beam
 import pytest
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.steps import ToRequest, WriteLatest
-from tests.beam.helpers import serving, sink, stored
+from tests.beam.helpers import FN_API, counters, pipeline, serving, sink, stored
 
 ROWS, KEYS = 3_000, 70
 
@@ -50,3 +52,39 @@ def test_packs_in_any_order_end_with_the_newest_of_each_key(seed: int, bundles: 
             list(second.finish_bundle())
         second.teardown()
         assert stored(server) == {n % KEYS: str(n) for n in range(ROWS)}
+
+
+class Changes(beam.DoFn):
+    """Makes the changes of some keys, and notes on which thread."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def process(self, keys: range) -> Iterable[dict[str, Any]]:
+        self.threads.add(threading.get_ident())
+        for n in range(20):
+            for key in keys:
+                yield {"id": key, "v": n}
+
+
+class Written(beam.DoFn):
+    threads: ClassVar[set[int]] = set()
+
+    def process(self, row: dict[str, Any]) -> None:
+        self.threads.add(threading.get_ident())
+
+
+@pytest.mark.parametrize("local_workers", [1, 2])
+def test_all_workers_of_the_direct_runner_write(local_workers: int) -> None:
+    several = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+    begin = pipeline(FN_API, *(several if local_workers == 2 else ()))
+    for each in (Changes, Written):
+        each.threads.clear()
+    with serving() as server, begin:
+        starts = begin | beam.Create([range(n, n + 50) for n in range(0, KEYS * 10, 50)])
+        rows = starts | beam.ParDo(Changes())
+        written = rows | sink(server, primary_key=["id"], partitioned_by=["id"])
+        _ = written.written | beam.ParDo(Written())
+    assert stored(server) == dict.fromkeys(range(KEYS * 10), "19")
+    totals = counters(begin.result)
+    assert totals["written"] + totals["superseded"] == totals["received"] == KEYS * 10 * 20
+    assert (len(Changes.threads), len(Written.threads)) == (local_workers, local_workers)
