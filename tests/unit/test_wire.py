@@ -240,6 +240,20 @@ def test_a_large_body_does_not_hold_up_another_request(connect: Any) -> None:
     assert (reply.tag, reply.body) == ("large", large)
 
 
+@pytest.mark.parametrize("gathers", [True, False])
+def test_a_body_in_many_parts_arrives_as_one(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, gathers: bool
+) -> None:
+    monkeypatch.setattr("beam_dynamodb.wire._GATHERS", gathers)
+    parts = [b"%d" % n * (n * n) for n in range(200)]  # the first one is empty
+    body = b"".join(parts)
+    with scripted(answer_all) as server:
+        wire = connect(server)
+        wire.send([head(body), *parts, b""], "parts")
+        [reply] = replies(wire)
+    assert (reply.tag, reply.body) == ("parts", body)
+
+
 # --- many at once --------------------------------------------------------------------------
 
 
