@@ -141,6 +141,11 @@ class Block:
         block.rows = len(next(iter(columns.values())))
         return block
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all values are of plain types, which anything can be done with."""
+        return all(column.kinds <= _PLAIN.keys() for column in self.columns.values())
+
     def dicts(self) -> list[dict[str, Any]]:
         """The rows."""
         names = tuple(self.columns)

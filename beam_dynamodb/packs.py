@@ -10,8 +10,7 @@ import pickle
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +19,7 @@ import zstandard
 from beam_dynamodb.columns import Block
 from beam_dynamodb.write_requests import PUT_AROUND, Late, Requests
 
-__all__ = ["Order", "Pack", "Sender", "unstamped"]
+__all__ = ["Order", "Pack", "Sender"]
 
 _PLAIN, _COMPRESSED = b"4", b"5"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
@@ -35,43 +34,48 @@ _LEVEL = 1
 large ones it would soon be most of the cost."""
 
 
-@dataclass(slots=True)
 class Pack:
-    """Some requests, in the order of their arrival.
+    """Some requests, in the order of their arrival, or the bytes that they travel as.
+
+    Each is made of the other when it is asked for. So a pack that a runner hands from one step to
+    the next in one process is never pickled, and one that only waits is never unpickled.
 
     Attributes:
-        requests: The requests. The first part of an origin is anything that pickle takes; the
-            others are values that compare exactly.
+        stamp: Which pack it is among all that were sent; nothing if nobody wants to know.
     """
 
-    requests: Requests
+    __slots__ = ("_data", "_requests", "stamp")
 
-    def to_bytes(self, stamp: bytes = b"") -> bytes:
-        """The pack as bytes, as it lies in a state cell, behind a stamp."""
-        texts = _Texts()
-        data = pickle.dumps(_shrunk_columns(self.requests, texts), protocol=5)
-        if texts.long or not _WORTH_COMPRESSING < len(data) < _SMALL_REQUEST * len(self.requests):
-            return b"".join([stamp, _PLAIN, _SIZE.pack(len(data)), data, *texts.long])
-        return b"".join([stamp, _COMPRESSED, _codecs.compressor.compress(data)])
+    def __init__(self, requests: Requests, stamp: bytes = b"") -> None:
+        """Takes requests over.
+
+        Args:
+            requests: The requests. The first part of an origin is anything that pickle takes; the
+                others are values that compare exactly.
+            stamp: Which pack it is.
+        """
+        self.stamp = stamp
+        self._requests: Requests | None = requests
+        self._data: bytes | memoryview | None = None
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview) -> Pack:
-        """The pack that `to_bytes` made, with all bodies.
+    def from_bytes(cls, data: bytes | memoryview, stamp: bytes = b"") -> Pack:
+        """The pack that `to_bytes` made.
 
         Raises:
             ValueError: The bytes are those of another version's pack.
         """
-        form, content = data[:1], memoryview(data)[1:]
-        if form == _COMPRESSED:
-            pickled, texts = memoryview(_codecs.decompressor.decompress(content)), _Texts()
-        elif form == _PLAIN:
-            start = _SIZE.size
-            end = start + _SIZE.unpack_from(content)[0]
-            pickled, texts = content[start:end], _Texts(content[end:])
-        else:
-            raise ValueError(f"a pack of format {bytes(form)!r} was written by another version")
-        count, columns = pickle.loads(pickled)  # noqa: S301 - our own bytes
-        return cls(_grown_columns(count, columns, texts))
+        if data[:1] not in (_PLAIN, _COMPRESSED):
+            form = bytes(data[:1])
+            raise ValueError(f"a pack of format {form!r} was written by another version")
+        pack = cls(Requests(), stamp)
+        pack._requests, pack._data = None, data
+        return pack
+
+    @classmethod
+    def from_stamped(cls, data: bytes) -> Pack:
+        """The pack that `to_stamped` made."""
+        return cls.from_bytes(memoryview(data)[_STAMP.size :], data[: _STAMP.size])
 
     @classmethod
     def joined(cls, packs: Iterable[bytes | memoryview]) -> Requests:
@@ -81,8 +85,74 @@ class Pack:
             requests += cls.from_bytes(data).requests
         return requests
 
-    def __reduce__(self) -> tuple[object, tuple[bytes]]:
-        return Pack.from_bytes, (self.to_bytes(),)
+    @property
+    def requests(self) -> Requests:
+        """The requests, each with its body. They are the caller's from then on."""
+        if self._requests is None:
+            assert self._data is not None  # noqa: S101 - there is always one of both
+            self._requests = _unpickled(self._data)
+        else:
+            _make_late_bodies(self._requests)
+        return self._requests
+
+    def to_bytes(self) -> bytes:
+        """The pack as bytes, as it lies in a state cell, without its stamp.
+
+        Raises:
+            Exception: Whatever an element raises that can't be pickled.
+        """
+        return _pickled(self._requests, b"") if self._data is None else bytes(self._data)
+
+    def to_stamped(self) -> bytes:
+        """The stamp and the pack as bytes, as it travels; raises as `to_bytes`."""
+        if self._data is None:
+            return _pickled(self._requests, self.stamp)
+        return b"".join([self.stamp, self._data])
+
+    def close(self) -> None:
+        """Makes the bytes now, and keeps nothing else; raises as `to_bytes`."""
+        self._data, self._requests = self.to_bytes(), None
+
+    def __len__(self) -> int:
+        """About how many bytes it has."""
+        if self._data is not None:
+            return len(self._data)
+        return sum(map(len, self._requests.bodies)) if self._requests else 0
+
+    def __reduce__(self) -> tuple[object, tuple[bytes, bytes]]:
+        return Pack.from_bytes, (self.to_bytes(), self.stamp)
+
+
+def _pickled(requests: Requests | None, stamp: bytes) -> bytes:
+    requests = requests or Requests()
+    texts = _Texts()
+    data = pickle.dumps(_shrunk_columns(requests, texts), protocol=5)
+    if texts.long or not _WORTH_COMPRESSING < len(data) < _SMALL_REQUEST * len(requests):
+        return b"".join([stamp, _PLAIN, _SIZE.pack(len(data)), data, *texts.long])
+    return b"".join([stamp, _COMPRESSED, _codecs.compressor.compress(data)])
+
+
+def _unpickled(data: bytes | memoryview) -> Requests:
+    content = memoryview(data)[1:]
+    if data[:1] == _COMPRESSED:
+        pickled, texts = memoryview(_codecs.decompressor.decompress(content)), _Texts()
+    else:
+        start = _SIZE.size
+        end = start + _SIZE.unpack_from(content)[0]
+        pickled, texts = content[start:end], _Texts(content[end:])
+    count, columns = pickle.loads(pickled)  # noqa: S301 - our own bytes
+    return _grown_columns(count, columns, texts)
+
+
+def _make_late_bodies(requests: Requests) -> None:
+    bodies = requests.bodies
+    if Late in set(map(type, bodies)):
+        for places, rows in _shapes(bodies, requests.origins[0]):
+            made = Block(rows).wire(*PUT_AROUND)
+            for place, body in zip(
+                range(len(bodies)) if places is None else places, made, strict=True
+            ):
+                bodies[place] = body
 
 
 # --- the order of packs ------------------------------------------------------------------------
@@ -99,16 +169,10 @@ class Sender:
         self._name = name
         self._sent: Counter[int] = Counter()
 
-    def stamped(self, shard: int, to_bytes: Callable[[bytes], bytes]) -> bytes:
-        """A shard's next pack, which is to be made behind its stamp."""
-        data = to_bytes(_STAMP.pack(self._name, self._sent[shard]))
+    def stamp(self, shard: int, pack: Pack) -> None:
+        """Makes a pack the shard's next one."""
+        pack.stamp = _STAMP.pack(self._name, self._sent[shard])
         self._sent[shard] += 1
-        return data
-
-
-def unstamped(data: bytes) -> memoryview:
-    """A pack without the stamp before it."""
-    return memoryview(data)[_STAMP.size :]
 
 
 class Order:
@@ -116,22 +180,25 @@ class Order:
 
     def __init__(self) -> None:
         self._next: Counter[bytes] = Counter()
-        self._early: dict[bytes, dict[int, memoryview]] = {}
+        self._early: dict[bytes, dict[int, Pack]] = {}
 
-    def arrived(self, data: bytes) -> Iterator[memoryview]:
+    def arrived(self, pack: Pack) -> Iterator[Pack]:
         """The packs whose turn has come with this one, which may be none."""
-        sender, number = _STAMP.unpack_from(data)
+        sender, number = _STAMP.unpack(pack.stamp)
         early = self._early.setdefault(sender, {})
-        early[number] = unstamped(data)
+        early[number] = pack
         while (turn := self._next[sender]) in early:
             self._next[sender] += 1
             yield early.pop(turn)
 
-    def rest(self) -> Iterator[memoryview]:
+    def rest(self) -> Iterator[Pack]:
         """What still waits for a pack that never came, such as one of another bundle."""
         for early in self._early.values():
             for number in sorted(early):
                 yield early.pop(number)
+
+
+# --- their bytes -------------------------------------------------------------------------------
 
 
 class _Codecs(threading.local):

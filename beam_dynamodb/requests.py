@@ -89,11 +89,13 @@ class Converted(NamedTuple):
         requests: The requests, in the order of their elements.
         refused: The places of those that have no place in the table, and why.
         ignored: How many were an UPDATE_BEFORE, which nobody writes.
+        is_plain: Whether it is plain that all elements can be pickled.
     """
 
     requests: Requests
     refused: Sequence[tuple[int, Exception]] = ()
     ignored: int = 0
+    is_plain: bool = False
 
     @classmethod
     def of(cls, outcomes: Sequence[Request | Exception | None]) -> Converted:
@@ -175,12 +177,12 @@ class RequestFactory:
             late = self.may_be_late and type(elements[0]) is dict
             together = self._together(elements, timestamps, origins, may_be_late=late)  # as mostly
             if together is not None:
-                return Converted(together)
+                return together
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
         for places, rows in self._shapes(elements):
             picked = [itemgetter(*places)(column) for column in (timestamps, *origins)]
             together = self._together(rows, picked[0], picked[1:])
-            for place, request in zip(places, together or (), strict=False):
+            for place, request in zip(places, together.requests if together else (), strict=False):
                 outcomes[place] = request
         for place, outcome in enumerate(outcomes):
             if outcome is _UNKNOWN:
@@ -224,7 +226,7 @@ class RequestFactory:
         origins: Sequence[Sequence[Any]],
         *,
         may_be_late: bool = False,
-    ) -> Requests | None:
+    ) -> Converted | None:
         """The requests of rows of one shape; None if they have to be taken one by one."""
         try:
             block = Block(rows)
@@ -240,7 +242,8 @@ class RequestFactory:
         except Exception:  # whatever it is: taken alone, its row gets an error of its own
             return None
         columns = identities, fences, orders, bodies, *origins
-        return Requests([self.table] * len(rows), *map(list, columns))
+        requests = Requests([self.table] * len(rows), *map(list, columns))
+        return Converted(requests, is_plain=block.is_plain and type(rows[0]) is dict)
 
     def _late_bodies(self, block: Block) -> list[Any] | None:
         """What stands for the bodies of a block; None if they must be made to judge the rows."""

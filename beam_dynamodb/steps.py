@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BytesCoder
+from apache_beam.coders import BytesCoder, Coder
+from apache_beam.coders.typecoders import registry
 from apache_beam.metrics.metric import Lineage, Metrics
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import Row, TaggedOutput
@@ -27,7 +28,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
-from beam_dynamodb.packs import Order, Pack, Sender, unstamped
+from beam_dynamodb.packs import Order, Pack, Sender
 from beam_dynamodb.requests import Converted, RequestFactory, shards_of
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
@@ -186,6 +187,7 @@ class ToRequest(_Failing):
         self._taken: list[Any] = []
         self._held = Requests()
         self._held_bytes = 0
+        self._held_is_plain = True
         self._sender = Sender(os.urandom(8))
         table = self._settings.table
         table = table.get() if isinstance(table, ValueProvider) else table
@@ -218,6 +220,7 @@ class ToRequest(_Failing):
                 outputs.append(self._refused(error, _row(part, place), factory))
             if converted.ignored:
                 _Meters.ignored.inc(converted.ignored)
+            self._held_is_plain &= converted.is_plain
             requests += converted.requests if factory is self._factory else _told_apart(converted)
         size = sum(map(len, requests.bodies))
         self._block_rows = min(
@@ -312,6 +315,7 @@ class ToRequest(_Failing):
                 outputs.append(self._sent(shard, requests))
             except Exception:
                 outputs += self._close_without_unpicklable(shard, requests)
+        self._held_is_plain = True
         return outputs
 
     def _close_without_unpicklable(self, shard: int, requests: Requests) -> list[Any]:
@@ -329,8 +333,11 @@ class ToRequest(_Failing):
         return outputs
 
     def _sent(self, shard: int, requests: Requests) -> Any:
-        data = self._sender.stamped(shard, Pack(requests).to_bytes)
-        return _global((shard, data), requests)
+        pack = Pack(requests)
+        if not self._held_is_plain:
+            pack.close()  # which tells whether it can be
+        self._sender.stamp(shard, pack)
+        return _global((shard, pack), requests)
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
         element, micros, windows = request.origin
@@ -344,6 +351,32 @@ class ToRequest(_Failing):
         fault.__cause__ = cause
         return self._refused(fault, (repr(element), micros, windows), None, request.body)
 
+
+class PackCoder(Coder):
+    """How packs travel, where a runner has them travel."""
+
+    def encode(self, value: Pack) -> bytes:
+        """The pack with its stamp."""
+        return value.to_stamped()
+
+    def decode(self, encoded: bytes) -> Pack:
+        """The pack, not opened yet."""
+        return Pack.from_stamped(encoded)
+
+    def estimate_size(self, value: Pack) -> int:
+        """What Beam's counters of bytes are told."""
+        return len(value)
+
+    def is_deterministic(self) -> bool:
+        """Not, but nobody groups by packs."""
+        return False
+
+    def to_type_hint(self) -> type[Pack]:
+        """The type of what it encodes."""
+        return Pack
+
+
+registry.register_coder(Pack, PackCoder)
 
 _Row = tuple[Any, int, tuple[Any, ...]]
 """An element, its timestamp in microseconds, its windows: all that `written` needs of it."""
@@ -531,14 +564,14 @@ class _WritingLatest(_Writing):
             rest += self._shards[shard].latest
         return [*self._write(rest), *super().finish_bundle()]
 
-    def _add(self, shard: int, data: bytes) -> Iterable[Any]:
-        return self._write(self._complete(shard, self._orders[shard].arrived(data)))
+    def _add(self, shard: int, pack: Pack) -> Iterable[Any]:
+        return self._write(self._complete(shard, self._orders[shard].arrived(pack)))
 
-    def _complete(self, shard: int, packs: Iterable[memoryview]) -> Requests:
+    def _complete(self, shard: int, packs: Iterable[Pack]) -> Requests:
         """Adds packs to what waits in a shard; takes the batches that are complete then."""
         waiting, going = self._shards[shard], Requests()
-        for data in packs:
-            waiting.add(Pack.from_bytes(data).requests)
+        for pack in packs:
+            waiting.add(pack.requests)
             going += waiting.take(self._sink.options.sink_batch_max_size)
         return going
 
@@ -552,7 +585,7 @@ class WriteLatest(_WritingLatest):
     HELD = BagStateSpec("held", BytesCoder())
 
     def process(
-        self, element: tuple[int, bytes], held: Any = beam.DoFn.StateParam(HELD)
+        self, element: tuple[int, Pack], held: Any = beam.DoFn.StateParam(HELD)
     ) -> Iterable[Any]:
         return self._add(*element)
 
@@ -560,10 +593,10 @@ class WriteLatest(_WritingLatest):
 class WriteLatestOfShard(_WritingLatest):
     """The same for shards that are grouped already, and so are given to one worker each."""
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[Any]:
+    def process(self, element: tuple[int, Iterable[Pack]]) -> Iterable[Any]:
         shard, packs = element
-        for data in packs:
-            yield from self._add(shard, data)
+        for pack in packs:
+            yield from self._add(shard, pack)
 
 
 class _Held(_Waiting):
@@ -631,16 +664,15 @@ class WriteLatestUntilTimeout(_Writing):
 
     def process(
         self,
-        element: tuple[int, bytes],
+        element: tuple[int, Pack],
         held: Any = beam.DoFn.StateParam(HELD),
         window_end: Any = beam.DoFn.TimerParam(WINDOW_END),
         timeout: Any = beam.DoFn.TimerParam(TIMEOUT),
     ) -> Iterable[Any]:
-        shard, data = element
+        shard, pack = element
         waiting = self._waiting(shard, held)
         was_empty = not waiting.latest
-        data = bytes(unstamped(data))  # a stream keeps the order
-        arrived = Pack.from_bytes(data).requests
+        data, arrived = pack.to_bytes(), pack.requests  # a stream keeps the order
         waiting.add(arrived)
         going = waiting.take(self._sink.options.sink_batch_max_size)
         if going or waiting.size + len(arrived) > _MOST_UNMERGED:

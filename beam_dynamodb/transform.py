@@ -21,6 +21,7 @@ from apache_beam.utils.shared import Shared
 from beam_dynamodb.declared import Columns, ToColumns
 from beam_dynamodb.errors import SourceNotSupportedError, WriteError
 from beam_dynamodb.options import keyword_of
+from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import ChangeKind
 from beam_dynamodb.results import FailedRecord, WriteResult
 from beam_dynamodb.sink import KEYWORDS, ErrorHandling, Settings, attribute_names, parse_known
@@ -277,7 +278,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         label = "WriteLatest" if self._settings.partitioned_by else "WriteBundle"
         step: type[beam.DoFn] = WriteBundle
         if self._settings.partitioned_by:
-            requests.element_type = KV[int, bytes]
+            requests.element_type = KV[int, Pack]
             step = WriteLatest if is_bounded else WriteLatestUntilTimeout
             if is_bounded and _has_local_workers(requests.pipeline):
                 requests, step = requests | "Shards" >> beam.GroupByKey(), WriteLatestOfShard

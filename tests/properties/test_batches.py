@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_dynamodb.batches import cut_size, keep_latest
-from beam_dynamodb.packs import Order, Pack, Sender, unstamped
+from beam_dynamodb.packs import Order, Pack, Sender
 from beam_dynamodb.write_requests import Request, Requests
 
 
@@ -99,8 +98,12 @@ def test_a_pack_of_another_version_is_refused() -> None:
         Pack.from_bytes(b"1" + pickle.dumps([]))
 
 
-def behind(data: bytes) -> Callable[[bytes], bytes]:
-    return lambda stamp: stamp + data
+def pack_of(text: str) -> Pack:
+    return Pack(Requests.of([request(text, 0)]))
+
+
+def text_of(pack: Pack) -> str:
+    return str(pack.requests[0].identity)
 
 
 @given(
@@ -112,20 +115,24 @@ def test_packs_come_in_the_order_of_their_senders_however_they_are_shuffled(
     sent: list[bytes], data: st.DataObject, lost: set[int]
 ) -> None:
     senders = {name: Sender(name) for name in sent}
-    packs = [senders[name].stamped(7, behind(b"%b %d" % (name, n))) for n, name in enumerate(sent)]
-    for name in senders:
-        senders[name].stamped(8, behind(b"for another shard, with an order of its own"))
-    arriving = [pack for n, pack in enumerate(packs) if n not in lost]
+    packs = []
+    for n, name in enumerate(sent):
+        packs.append(pack_of(f"{name!r} {n}"))
+        senders[name].stamp(7, packs[-1])
+        senders[name].stamp(8, pack_of("for another shard, which has an order of its own"))
+    arriving = [
+        Pack.from_stamped(pack.to_stamped()) for n, pack in enumerate(packs) if n not in lost
+    ]
     order = Order()
-    got: list[bytes] = []
+    got: list[str] = []
     for pack in data.draw(st.permutations(arriving)):
-        got += map(bytes, order.arrived(pack))
+        got += map(text_of, order.arrived(pack))
     if not lost.intersection(range(len(sent))):
         assert len(got) == len(sent), "nothing waits when all have come"
-    got += map(bytes, order.rest())
-    assert sorted(got) == sorted(map(bytes, map(unstamped, arriving)))
+    got += map(text_of, order.rest())
+    assert sorted(got) == sorted(map(text_of, arriving))
     for name in senders:
-        numbers = [int(each.split()[-1]) for each in got if each.startswith(name)]
+        numbers = [int(each.split()[-1]) for each in got if each.startswith(repr(name))]
         assert numbers == sorted(numbers)
 
 

@@ -34,7 +34,7 @@ class Held:
 COLUMN = st.one_of(
     st.just(st.text(max_size=5)),
     st.just(st.text(st.characters(codec=None), max_size=3)),  # half surrogate pairs too
-    st.just(st.text(min_size=1, max_size=3).map(lambda text: text * 700)),  # some of them long
+    st.just(st.text(min_size=1, max_size=3).map(lambda text: text * 1_500)),  # some of them long
     st.just(st.integers(-(2**70), 2**70)),
     st.just(st.integers(-(10**39), 10**39)),
     st.just(st.booleans()),
@@ -182,12 +182,19 @@ def test_what_a_block_vouches_for_can_be_stored(elements: list[dict[str, Any]]) 
 def test_rows_of_plain_values_travel_without_their_bodies() -> None:
     factory = RequestFactory("t", TableKey(("id",)), ("id",), may_be_late=True)
     elements = [
-        {"id": n, "text": "words" * n, "is": n > 7, "none": None, "blob": b"b", "share": n / 3}
+        {
+            "id": n,
+            "text": "words" * n * 100,
+            "is": n > 7,
+            "none": None,
+            "blob": b"b",
+            "share": n / 3,
+        }
         for n in range(20)
     ]
     bodies = factory.requests(elements, range(20), elements).requests.bodies
     assert {type(body) for body in bodies} == {Late}
-    assert 100 < len(bodies[0]) < 300, "about what a row will take"
+    assert 4_000 < len(bodies[0]) < 6_000, "about what a row will take"
     decimals = [{**row, "price": Decimal("9.95")} for row in elements]
     bodies = factory.requests(decimals, range(20), decimals).requests.bodies
     assert {type(body) for body in bodies} == {bytes}, "only to spell a Decimal tells if it is good"
