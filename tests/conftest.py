@@ -90,8 +90,8 @@ _SERVERS = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test with the servers it uses, so that `-m 'not prism'` leaves them out.
 
-    Those of jobs on Flink and Prism come last. A job that was cancelled leaves workers behind, which
-    go on in this process for a while and draw random numbers, and Hypothesis forbids that.
+    Those of jobs on Flink and Prism come last. A job that was cancelled leaves workers behind,
+    which go on in this process for a while and draw random numbers; Hypothesis forbids that.
     """
     for item in items:
         for fixture in _SERVERS.keys() & getattr(item, "fixturenames", ()):
