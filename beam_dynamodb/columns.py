@@ -73,7 +73,7 @@ class Column:
     def pieces(self) -> tuple[str, list[str] | list[bytes], str]:
         """Each value's JSON: what stands before all of them, what each adds, what stands behind.
 
-        Long ones are bytes.
+        Long texts are bytes.
 
         Raises:
             RowError: A value cannot be stored.
@@ -83,7 +83,7 @@ class Column:
         if plain is not None:
             before, encode, after = plain
             return before, encode(self.values), after
-        return "", list(map(orjson.dumps, self.attribute_values())), ""
+        return "", [orjson.dumps(value).decode() for value in self.attribute_values()], ""
 
     def bound(self) -> Bound | None:
         """How many bytes the values may take, in the table and about as many on the wire.
