@@ -12,7 +12,7 @@ from beam_dynamodb import OptionError
 from pipelines.columns import names
 from templates.main import main as run
 from templates.parameters import BIGQUERY
-from templates.rows import Values, failures_to, write
+from templates.rows import Values, check_one_of, failures_to, write
 
 __all__ = ["build", "main"]
 
@@ -35,9 +35,8 @@ def build(pipeline: beam.Pipeline, values: Values) -> None:
 
 def _source(values: Values) -> Any:
     """Reads by the Storage API: no export to Cloud Storage, and columns keep their types."""
+    check_one_of(values, "query", "input_table")
     query, table = values.get("query"), values.get("input_table")
-    if bool(query) == bool(table):
-        raise OptionError("Please set 'query' or 'input_table', one of them.", option="query")
     common = {"method": ReadFromBigQuery.Method.DIRECT_READ}
     if query:
         for name in ("row_restriction", "selected_fields"):

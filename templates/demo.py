@@ -15,12 +15,12 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distribution
-from typing import Any
 
 import boto3
 import google.auth
 from google.auth.credentials import AnonymousCredentials
 
+from pipelines.demo import create_table
 from pipelines.local import DUMMY_CREDENTIALS, gcs_emulator, moto_server
 from templates import files
 from templates.launch.checks import check_parameters
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with moto_server() as endpoint, gcs_emulator(_BUCKET) as storage:
         os.environ["STORAGE_EMULATOR_HOST"] = storage
         table = boto3.client("dynamodb", endpoint_url=endpoint, region_name=_REGION)
-        _create_table(table)
+        create_table(table)
         left = _upload(rows)
         parameters = _parameters(endpoint)
         check_parameters(FILES.metadata(), parameters)
@@ -108,18 +108,6 @@ def _show(parameters: Mapping[str, str]) -> None:
     print("  python -m templates.launch launch gs://…/files.json --project=… --region=… \\")
     print(
         " \\\n".join(f"    -p {name}='{value}'" for name, value in parameters.items()), flush=True
-    )
-
-
-def _create_table(client: Any) -> None:
-    client.create_table(
-        TableName=_TABLE,
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in _KEY],
-        KeySchema=[
-            {"AttributeName": _KEY[0], "KeyType": "HASH"},
-            {"AttributeName": _KEY[1], "KeyType": "RANGE"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
     )
 
 

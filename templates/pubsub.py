@@ -13,12 +13,20 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.error_handling import ErrorHandler
 
-from beam_dynamodb import DeadLetterError, DynamoDBSinkError, OptionError, RowError
+from beam_dynamodb import DeadLetterError, DynamoDBSinkError, RowError
 from beam_dynamodb.dead_letters import DeadLetter
 from pipelines.columns import Columns
 from templates.main import main as run
 from templates.parameters import DEAD_LETTERS, PUBSUB
-from templates.rows import Values, columns_of, failures_to, is_true, without_function, write
+from templates.rows import (
+    Values,
+    check_one_of,
+    columns_of,
+    failures_to,
+    is_true,
+    without_function,
+    write,
+)
 
 __all__ = ["NAMESPACE", "ToRows", "build", "main"]
 
@@ -47,15 +55,10 @@ def build(pipeline: beam.Pipeline, values: Values) -> None:
 
 
 def _source(values: Values) -> Any:
-    subscription, topic = values.get("input_subscription"), values.get("input_topic")
-    if bool(subscription) == bool(topic):
-        raise OptionError(
-            "Please set 'input_subscription' or 'input_topic', one of them.",
-            option="input_subscription",
-        )
+    check_one_of(values, "input_subscription", "input_topic")
     return beam.io.ReadFromPubSub(
-        topic=topic,
-        subscription=subscription,
+        topic=values.get("input_topic"),
+        subscription=values.get("input_subscription"),
         id_label=values.get("id_attribute"),
         timestamp_attribute=values.get("timestamp_attribute"),
     )

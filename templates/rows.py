@@ -22,6 +22,7 @@ __all__ = [
     "ApplyFunction",
     "DeadLettersTo",
     "Values",
+    "check_one_of",
     "columns_of",
     "failures_to",
     "is_true",
@@ -46,6 +47,16 @@ def told(value: Any) -> Any:
 def is_true(text: Any) -> bool:
     """Whether a parameter says true; the console writes it in small letters."""
     return str(told(text) or "").lower() == "true"
+
+
+def check_one_of(values: Values, one: str, other: str) -> None:
+    """Checks that one of two parameters is set, and not both.
+
+    Raises:
+        OptionError: None is, or both are.
+    """
+    if bool(values.get(one)) == bool(values.get(other)):
+        raise OptionError(f"Please set '{one}' or '{other}', one of them.", option=one)
 
 
 def without_function(values: Values) -> Values:

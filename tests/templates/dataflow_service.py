@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import grpc
 from google.cloud import dataflow_v1beta3 as df
 from google.protobuf import json_format
+
+from tests.templates.http_stand_in import QuietHandler, serving_http
 
 _START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 _ENDED = {"DONE", "FAILED", "CANCELLED", "DRAINED", "UPDATED"}
@@ -358,29 +359,16 @@ def _rest_answer(service: FakeDataflow, verb: str, url: str, body: str) -> tuple
 def rest_server(service: FakeDataflow) -> Iterator[str]:
     """Yields the endpoint."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             status, text = _rest_answer(service, self.command, self.path, body)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            self.answer(status, text, Content_Type="application/json")
 
         do_GET = do_POST = do_PUT = do
 
-        def log_message(self, *_: Any) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_http(Handler) as address:
+        yield f"http://{address}"
 
 
 SERVERS: Mapping[str, Callable[[FakeDataflow], Any]] = {"grpc": grpc_server, "rest": rest_server}
