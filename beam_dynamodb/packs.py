@@ -44,19 +44,18 @@ class Pack:
         stamp: Which pack it is among all that were sent; nothing if nobody wants to know.
     """
 
-    __slots__ = ("_data", "_requests", "stamp")
+    __slots__ = ("_content", "stamp")
 
-    def __init__(self, requests: Requests, stamp: bytes = b"") -> None:
-        """Takes requests over.
+    def __init__(self, content: Requests | bytes | memoryview, stamp: bytes = b"") -> None:
+        """Takes requests over, or their bytes, which `from_bytes` checks.
 
         Args:
-            requests: The requests. The first part of an origin is anything that pickle takes; the
+            content: The requests. The first part of an origin is anything that pickle takes; the
                 others are values that compare exactly.
             stamp: Which pack it is.
         """
         self.stamp = stamp
-        self._requests: Requests | None = requests
-        self._data: bytes | memoryview | None = None
+        self._content = content
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, stamp: bytes = b"") -> Pack:
@@ -68,9 +67,7 @@ class Pack:
         if data[:1] not in (_PLAIN, _COMPRESSED):
             form = bytes(data[:1])
             raise ValueError(f"a pack of format {form!r} was written by another version")
-        pack = cls(Requests(), stamp)
-        pack._requests, pack._data = None, data
-        return pack
+        return cls(data, stamp)
 
     @classmethod
     def from_stamped(cls, data: bytes) -> Pack:
@@ -88,43 +85,40 @@ class Pack:
     @property
     def requests(self) -> Requests:
         """The requests, each with its body. They are the caller's from then on."""
-        if self._requests is None:
-            assert self._data is not None  # noqa: S101 - there is always one of both
-            self._requests = _unpickled(self._data)
+        if isinstance(self._content, Requests):
+            _make_late_bodies(self._content)
         else:
-            _make_late_bodies(self._requests)
-        return self._requests
+            self._content = _unpickled(self._content)
+        return self._content
 
-    def to_bytes(self) -> bytes:
-        """The pack as bytes, as it lies in a state cell, without its stamp.
+    def to_bytes(self, stamp: bytes = b"") -> bytes:
+        """The pack as bytes, as it lies in a state cell, behind a stamp.
 
         Raises:
             Exception: Whatever an element raises that can't be pickled.
         """
-        return _pickled(self._requests, b"") if self._data is None else bytes(self._data)
+        if isinstance(self._content, Requests):
+            return _pickled(self._content, stamp)
+        return b"".join([stamp, self._content])
 
     def to_stamped(self) -> bytes:
-        """The stamp and the pack as bytes, as it travels; raises as `to_bytes`."""
-        if self._data is None:
-            return _pickled(self._requests, self.stamp)
-        return b"".join([self.stamp, self._data])
+        """The pack as bytes behind its own stamp, as it travels; raises as `to_bytes`."""
+        return self.to_bytes(self.stamp)
 
     def close(self) -> None:
         """Makes the bytes now, and keeps nothing else; raises as `to_bytes`."""
-        self._data, self._requests = self.to_bytes(), None
+        self._content = self.to_bytes()
 
     def __len__(self) -> int:
         """About how many bytes it has."""
-        if self._data is not None:
-            return len(self._data)
-        return sum(map(len, self._requests.bodies)) if self._requests else 0
+        content = self._content
+        return sum(map(len, content.bodies)) if isinstance(content, Requests) else len(content)
 
     def __reduce__(self) -> tuple[object, tuple[bytes, bytes]]:
         return Pack.from_bytes, (self.to_bytes(), self.stamp)
 
 
-def _pickled(requests: Requests | None, stamp: bytes) -> bytes:
-    requests = requests or Requests()
+def _pickled(requests: Requests, stamp: bytes) -> bytes:
     texts = _Texts()
     data = pickle.dumps(_shrunk_columns(requests, texts), protocol=5)
     if texts.long or not _WORTH_COMPRESSING < len(data) < _SMALL_REQUEST * len(requests):
@@ -145,14 +139,8 @@ def _unpickled(data: bytes | memoryview) -> Requests:
 
 
 def _make_late_bodies(requests: Requests) -> None:
-    bodies = requests.bodies
-    if Late in set(map(type, bodies)):
-        for places, rows in _shapes(bodies, requests.origins[0]):
-            made = Block(rows).wire(*PUT_AROUND)
-            for place, body in zip(
-                range(len(bodies)) if places is None else places, made, strict=True
-            ):
-                bodies[place] = body
+    for places, rows in _shapes(requests):
+        requests.bodies[:] = _with(places, requests.bodies, Block(rows).wire(*PUT_AROUND))
 
 
 # --- the order of packs ------------------------------------------------------------------------
@@ -252,7 +240,7 @@ def _shrunk_columns(requests: Requests, texts: _Texts) -> tuple[int, list[Any]]:
     if not len(requests):
         return 0, []
     elements, *places = origins or [None]
-    shapes = _shapes(bodies, elements)
+    shapes = _shapes(requests)
     if shapes:
         bodies, elements = _without(shapes, bodies), _without(shapes, elements)
     return len(requests), [
@@ -291,13 +279,13 @@ _Places = Sequence[int] | None
 """Some of a pack's requests; None for all of them."""
 
 
-def _shapes(
-    bodies: Sequence[Any], elements: Sequence[Any]
-) -> list[tuple[_Places, Sequence[dict[str, Any]]]]:
+def _shapes(requests: Requests) -> list[tuple[_Places, Sequence[dict[str, Any]]]]:
     """The elements whose bodies are late, those of the same attributes together."""
+    bodies = requests.bodies
     kinds = set(map(type, bodies))
     if Late not in kinds:
         return []
+    elements = requests.origins[0]
     if len(kinds) == 1:
         names = list(map(tuple, elements))
         if names.count(names[0]) == len(names):  # as mostly

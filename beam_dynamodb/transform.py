@@ -265,14 +265,14 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             ToRequest(settings, handling)
         ).with_outputs(FAILED, main="requests")
         requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
-        written, failed = self._write(requests, is_bounded=rows.is_bounded)
+        written, failed = self._write(requests, handling, is_bounded=rows.is_bounded)
         # Each element comes back in the windows it had.
         written._windowing = failed._windowing = rows.windowing  # noqa: SLF001
         written.element_type = rows.element_type
         return WriteResult(written, self._dead_letters(rows, *failures, refused, failed))
 
     def _write(
-        self, requests: PCollection[Any], *, is_bounded: bool
+        self, requests: PCollection[Any], handling: ErrorHandling | None, *, is_bounded: bool
     ) -> tuple[PCollection[Any], PCollection[Any]]:
         """Adds the step that writes; gives what is written, and what failed."""
         label = "WriteLatest" if self._settings.partitioned_by else "WriteBundle"
@@ -282,7 +282,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             step = WriteLatest if is_bounded else WriteLatestUntilTimeout
             if is_bounded and _has_local_workers(requests.pipeline):
                 requests, step = requests | "Shards" >> beam.GroupByKey(), WriteLatestOfShard
-        write = beam.ParDo(step(self._settings, self._handling and self._handling.for_workers()))
+        write = beam.ParDo(step(self._settings, handling))
         written, failed = requests | label >> write.with_outputs(FAILED, main="written")
         return written, failed
 
