@@ -11,7 +11,7 @@ from beam_dynamodb.columns import Block, Column
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.numbers import is_short
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.values import AttributeValue, binary_size, canonical_number
+from beam_dynamodb.values import AttributeValue, attribute_value, binary_size, canonical_number
 
 __all__ = ["KeyReader", "key_text", "partition_of"]
 
@@ -23,6 +23,11 @@ class KeyReader:
 
     An identity is the parts of the key, each as its type, its length and its value: the length
     keeps ("a", "bc") and ("ab", "c") apart, the type 1 and "1".
+
+    Attributes:
+        names: The names of the key's attributes.
+        parts: Of each attribute its name, its type and the most bytes it may have, None where it
+            may have any.
     """
 
     def __init__(self, table: str, key: TableKey | Sequence[str]) -> None:
@@ -38,7 +43,7 @@ class KeyReader:
         types = (key.types if isinstance(key, TableKey) else None) or (None,) * len(names)
         limits = key.max_bytes if isinstance(key, TableKey) else (None,) * len(names)
         self.names = names
-        self._parts = list(zip(names, types, limits, strict=True))
+        self.parts = tuple(zip(names, types, limits, strict=True))
 
     def identity(self, item: Mapping[str, AttributeValue]) -> str:
         """The identity of an item's key.
@@ -46,7 +51,7 @@ class KeyReader:
         Raises:
             RowError: A part is missing, or the table could not have it as its key.
         """
-        return "".join([self._part(item, *part) for part in self._parts])
+        return "".join([self._part(item, *part) for part in self.parts])
 
     def identities(self, block: Block) -> list[str]:
         """The identities of a block's rows, each as `identity` gives it.
@@ -55,8 +60,16 @@ class KeyReader:
             KeyError: The rows lack a part.
             RowError: The table could not have one of them as its key.
         """
-        parts = [self._column(block.columns[part[0]], *part) for part in self._parts]
+        parts = [self._column(block.columns[part[0]], *part) for part in self.parts]
         return parts[0] if len(parts) == 1 else list(map("".join, zip(*parts, strict=True)))
+
+    def part(self, value: object, name: str, kind: str | None, limit: int | None) -> str:
+        """What a value of one of the parts adds to an identity.
+
+        Raises:
+            RowError: The table could not have it in its key.
+        """
+        return self._part({name: attribute_value(value)}, name, kind, limit)
 
     def _part(
         self,

@@ -10,6 +10,7 @@ from beam_dynamodb.faults import Refused, row_error
 from beam_dynamodb.table import NUMBER_MAX_DIGITS, NUMBER_MAX_EXPONENT, NUMBER_MIN_EXPONENT
 
 __all__ = [
+    "USUAL_FLOATS",
     "canonical_number",
     "check_number",
     "decimal_text",
@@ -26,6 +27,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_ZERO = frozenset("123456789")
 _MAX_FLOAT = float(f"1E{NUMBER_MAX_EXPONENT + 1}")
 _MIN_FLOAT = float(f"1E{NUMBER_MIN_EXPONENT}")
+
+USUAL_FLOATS = _MIN_FLOAT, _MAX_FLOAT
+"""Of a magnitude from the first to below the second, and 0: floats that DynamoDB takes as Python
+spells them."""
 
 _MAX_TEXT = NUMBER_MAX_DIGITS + len("-.E-130")
 """How long a text can be without zeros that mean nothing. Longer ones are written anew."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from beam_dynamodb.columns import Block, Column, NotUniformError
+from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encoder
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
@@ -77,6 +77,9 @@ _WORTH_A_BLOCK = 8
 _WORTH_WAITING = 2048
 """Bytes of a row from which on it costs less to make its body late than to carry it along."""
 
+_Encoded = tuple[Sequence[Any], Sequence[Sequence[str]], bool, bool]
+"""Bodies, what each reader reads, whether there are nulls, whether all values are plain."""
+
 Origin = tuple[Any, ...]
 
 ChangeKind = str | Callable[[Any], str] | None
@@ -132,6 +135,7 @@ class RequestFactory:
     may_be_late: bool = False
     _key: KeyReader | None = field(init=False, repr=False, default=None)
     _record: KeyReader | None = field(init=False, repr=False, default=None)
+    _encoder: RowEncoder | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         """Makes the readers of the table's key and of a record's identity; often they are one."""
@@ -139,8 +143,10 @@ class RequestFactory:
         key = KeyReader(self.table, known) if known else None
         record = KeyReader(self.table, self.partitioned_by) if self.partitioned_by else None
         same = key is not None and record is not None and key.names == record.names
+        record = key if same else record
         object.__setattr__(self, "_key", key)
-        object.__setattr__(self, "_record", key if same else record)
+        object.__setattr__(self, "_record", record)
+        object.__setattr__(self, "_encoder", row_encoder(*PUT_AROUND, self._readers))
 
     def request(self, element: Any, timestamp: Any, origin: Origin = ()) -> Request | None:
         """The request for one element, or None for an UPDATE_BEFORE, which nobody writes.
@@ -229,21 +235,33 @@ class RequestFactory:
     ) -> Converted | None:
         """The requests of rows of one shape; None if they have to be taken one by one."""
         try:
-            block = Block(rows)
-            bodies = self._late_bodies(block) if may_be_late else None
-            if bodies is None:
-                bodies = block.wire(*PUT_AROUND)
-                if max(map(len, bodies)) > ITEM_MAX_BYTES:
-                    return None
-            if self.ignore_nulls and any(each.has_nulls() for each in block.columns.values()):
+            fields = rows if type(rows[0]) is dict else [dict(row_mapping(row)) for row in rows]
+            bodies, read, has_nulls, is_plain = self._encoded(fields, may_be_late=may_be_late)
+            if (self.ignore_nulls and has_nulls) or max(map(len, bodies)) > ITEM_MAX_BYTES:
                 return None
-            fences, identities = self._identities_in(block, len(rows))
-            orders = timestamps if self.order_by is None else _ranks(block.columns[self.order_by])
+            fences, identities = self._keys_from(read, len(rows))
+            orders = timestamps if self.order_by is None else _ranks(fields, self.order_by)
         except Exception:  # whatever it is: taken alone, its row gets an error of its own
             return None
         columns = identities, fences, orders, bodies, *origins
         requests = Requests([self.table] * len(rows), *map(list, columns))
-        return Converted(requests, is_plain=block.is_plain and type(rows[0]) is dict)
+        return Converted(requests, is_plain=is_plain and fields is rows)
+
+    def _encoded(self, rows: Sequence[Any], *, may_be_late: bool) -> _Encoded:
+        """The bodies of rows of one shape, and what each reader reads in them."""
+        encoder = self._encoder
+        if encoder is not None:
+            encoded = encoder.encode(list(rows), _WORTH_WAITING if may_be_late else 0)
+            if encoded is not None:
+                return encoded
+        block = Block(rows)
+        bodies = self._late_bodies(block) if may_be_late else None
+        return (
+            bodies or block.wire(*PUT_AROUND),
+            [reader.identities(block) for reader in self._readers],
+            self.ignore_nulls and any(each.has_nulls() for each in block.columns.values()),
+            block.is_plain,
+        )
 
     def _late_bodies(self, block: Block) -> list[Any] | None:
         """What stands for the bodies of a block; None if they must be made to judge the rows."""
@@ -331,15 +349,22 @@ class RequestFactory:
             return fence, fence
         return None if record is None else record.identity(item), fence
 
-    def _identities_in(
-        self, block: Block, rows: int
+    @property
+    def _readers(self) -> tuple[KeyReader, ...]:
+        """The readers of a key's fence and a record's identity, one where they are the same."""
+        readers = self._key, self._record
+        return tuple(dict.fromkeys(reader for reader in readers if reader is not None))
+
+    def _keys_from(
+        self, columns: Sequence[Sequence[str]], rows: int
     ) -> tuple[Sequence[str | None], Sequence[str | None]]:
-        """The fences of a block's items, and its records' identities."""
-        key, record = self._key, self._record
-        fences = key.identities(block) if key else [None] * rows
-        if record is key:
+        """The fences of rows, and their records' identities, out of what the readers read."""
+        nothing = [[None] * rows]
+        fences, *others = columns or nothing
+        if self._record is self._key:
             return fences, fences
-        return fences, record.identities(block) if record else [None] * rows
+        [identities] = others or nothing
+        return fences, identities
 
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
@@ -395,8 +420,8 @@ def _shape(row: Any) -> Any:
     return tuple(row) if type(row) is dict else type(row)
 
 
-def _ranks(column: Column) -> list[tuple[int, Any]]:
-    ranks = list(map(_rank, column.values))
+def _ranks(rows: Iterable[Mapping[str, Any]], order_by: str) -> list[tuple[int, Any]]:
+    ranks = [_rank(row[order_by]) for row in rows]
     if None in ranks:
         raise NotUniformError
     return ranks  # type: ignore[return-value]

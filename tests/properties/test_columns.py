@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 from decimal import Decimal
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_dynamodb.columns import Block, NotUniformError
+from beam_dynamodb.columns import Block, NotUniformError, row_encoder
+from beam_dynamodb.errors import RowError
+from beam_dynamodb.identity import KeyReader
 from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import Delete, Put, RequestFactory
 from beam_dynamodb.table import KeyType, TableKey
-from beam_dynamodb.values import attribute_values, stored_size, wire
+from beam_dynamodb.values import attribute_values, register_value, stored_size, wire
 from beam_dynamodb.write_requests import Late, Request
 from tests.properties.strategies import key_values, rows, scalars, texts, unstorable, values
 
@@ -95,7 +98,13 @@ def together(factory: RequestFactory, elements: list[Any]) -> list[Any]:
     return list(map(told, outcomes))
 
 
-FACTORIES = st.builds(
+def without_compiled_part(factory: RequestFactory) -> RequestFactory:
+    """The factory of a worker on which nothing could be compiled."""
+    object.__setattr__(factory, "_encoder", None)
+    return factory
+
+
+_FACTORIES = st.builds(
     RequestFactory,
     st.just("t"),
     st.none() | st.builds(
@@ -107,6 +116,7 @@ FACTORIES = st.builds(
     ignore_nulls=st.booleans(),
     may_be_late=st.booleans(),
 )  # fmt: skip
+FACTORIES = _FACTORIES | _FACTORIES.map(without_compiled_part)
 
 
 @given(factory=FACTORIES, elements=uniform_rows())
@@ -144,6 +154,97 @@ def test_a_block_gives_the_bytes_of_its_rows(elements: list[dict[str, Any]]) -> 
         shapes = {tuple(row) for row in elements}
         wrapped = any(isinstance(value, dict) for row in elements for value in row.values())
         assert "" in elements[0] or wrapped or len(shapes) > 1
+
+
+def encoded(elements: list[dict[str, Any]], *readers: KeyReader) -> Any:
+    encoder = row_encoder("<", ">", readers)
+    if encoder is None:
+        pytest.skip("row_encoder was not compiled: install with a C compiler (gcc or clang)")
+    return encoder.encode(elements)
+
+
+@given(elements=uniform_rows(), types=st.sampled_from([None, ("N",), ("S",), ("B",)]))
+def test_the_row_encoder_gives_what_a_block_gives(
+    elements: list[dict[str, Any]], types: tuple[KeyType, ...] | None
+) -> None:
+    key, record = KeyReader("t", TableKey(("id",), types)), KeyReader("t", ["id"])
+    try:
+        block = Block(elements)
+        expected = block.wire("<", ">"), [key.identities(block), record.identities(block)]
+    except NotUniformError:
+        with contextlib.suppress(RowError):  # of a row before the one that differs
+            assert encoded(elements, key, record) is None
+        return
+    except (KeyError, RowError, TypeError, UnicodeError):
+        with pytest.raises((KeyError, RowError, TypeError, UnicodeError)):
+            encoded(elements, key, record)
+        return
+    assert encoded(elements, key, record) == (
+        *expected,
+        any(column.has_nulls() for column in block.columns.values()),
+        block.is_plain,
+    )
+
+
+PLAIN = {
+    "text": '\u00e9\u20ac\U0001f600 "quoted" \\ \x00\x1f\x7f\b\f\n\r\t' * 9,
+    "least": -(2**63),
+    "most": 2**63 - 1,
+    "large": 2**63,
+    "share": -0.1,
+    "zero": -0.0,
+    "tiny": 1e-130,
+    "yes": True,
+    "no": False,
+    "none": None,
+    "blob": b"\x00\xff",
+    "price": Decimal("1.50"),
+}
+
+
+def test_the_row_encoder_takes_all_plain_values() -> None:
+    elements = [{"id": number, "sort": f"\u00e9{number}", **PLAIN} for number in range(3)]
+    [bodies, [identities], has_nulls, is_plain] = encoded(elements, KeyReader("t", ["id", "sort"]))
+    assert bodies == [b"<%b>" % wire(attribute_values(row)) for row in elements]
+    assert identities == ["N1:0S2:\u00e90", "N1:1S2:\u00e91", "N1:2S2:\u00e92"]
+    assert (has_nulls, is_plain) == (True, True)
+    assert not encoded([{"id": 1, "tags": {"a"}}])[-1]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [[{"id": 1}, {"id": 1, "v": 2}], [{"a": 1, "b": 2}, {"b": 2, "a": 1}], [{"id": 1}, Pair(1, 2)],
+     [{"id": {"S": "x"}}], [Pair(1, 2)]],
+)  # fmt: skip
+def test_the_row_encoder_leaves_other_rows_alone(elements: list[Any]) -> None:
+    assert encoded(elements) is None
+
+
+def test_the_row_encoder_leaves_large_rows_alone() -> None:
+    encoder = row_encoder("", "", ())
+    assert encoder is not None
+    small, large = {"id": "x"}, {"id": "x" * 100}
+    assert encoder.encode([large, small], 50) is None, "seen at the first one"
+    assert encoder.encode([small, large, large], 50) is None, "or on the way"
+    assert encoder.encode([small, large, small], 50) is not None
+
+
+def test_a_row_may_change_while_it_is_encoded() -> None:
+    """Conversions are other people's code: whatever they do, no memory is touched that is gone."""
+    row: dict[str, Any] = {"id": 1}
+
+    class Changing:
+        pass
+
+    def change(_: Changing) -> Any:
+        row.clear()
+        row.update({f"new {n}": n for n in range(1_000)})
+        return {"S": "changed"}
+
+    register_value(Changing, change)
+    row["v"] = Changing()
+    row["w"] = "more"
+    assert encoded([row]) is None
 
 
 @pytest.mark.parametrize("kind", [dict, Pair, Held])

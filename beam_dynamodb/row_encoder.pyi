@@ -1,0 +1,22 @@
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+class _Reader(Protocol):
+    @property
+    def parts(self) -> Sequence[tuple[str, str | None, int | None]]: ...
+    def part(self, value: object, name: str, kind: str | None, limit: int | None) -> str: ...
+
+class RowEncoder:
+    def __init__(
+        self,
+        before: str,
+        after: str,
+        readers: tuple[_Reader, ...],
+        *,
+        label_of: Callable[[str], str],
+        piece_of: Callable[[Any], tuple[bytes, bool]],
+        floats: tuple[float, float],
+    ) -> None: ...
+    def encode(
+        self, rows: list[Any], most: int = 0
+    ) -> tuple[list[bytes], list[list[str]], bool, bool] | None: ...
