@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain, repeat
 from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 
@@ -27,10 +29,12 @@ from beam_dynamodb.numbers import (
     is_short,
     is_usual,
 )
+from beam_dynamodb.table import NESTING_MAX_DEPTH
 from beam_dynamodb.values import (
     ATTRIBUTE_NAME_MAX_BYTES,
     AttributeValue,
     attribute_value,
+    wire,
 )
 
 try:
@@ -95,7 +99,7 @@ class Column:
         if plain is not None:
             before, encode, after = plain
             return before, encode(self.values), after
-        return "", [orjson.dumps(value).decode() for value in self.attribute_values()], ""
+        return "", [_wire(value).decode() for value in self.attribute_values()], ""
 
     def bound(self) -> Bound | None:
         """How many bytes the values may take, in the table and about as many on the wire.
@@ -224,7 +228,17 @@ def row_encoder(before: str, after: str, readers: tuple[Any, ...]) -> RowEncoder
     """
     if RowEncoder is None:
         return None
-    return RowEncoder(before, after, readers, label_of=_label, piece_of=_piece, floats=USUAL_FLOATS)
+    return RowEncoder(
+        before,
+        after,
+        readers,
+        label_of=_label,
+        piece_of=_piece,
+        flat=_FLAT,
+        floats=USUAL_FLOATS,
+        deepest=NESTING_MAX_DEPTH,
+        longest_name=ATTRIBUTE_NAME_MAX_BYTES,
+    )
 
 
 class Bound(NamedTuple):
@@ -261,13 +275,19 @@ def _label(name: str) -> str:
 
 
 def _piece(value: Any) -> tuple[bytes, bool]:
-    """A single value's JSON, and whether it is of a plain type."""
+    """A single value's JSON, and whether anything can be done with it."""
     plain = _PLAIN.get(type(value))
     if plain is None:
-        return orjson.dumps(attribute_value(value)), False
+        is_plain = type(value) in _SETS and _PLAIN.keys() >= set(map(type, value))
+        return _wire(attribute_value(value)), is_plain
     before, encode, after = plain
     [text] = encode((value,))
     return f"{before}{text if isinstance(text, str) else text.decode()}{after}".encode(), True
+
+
+def _wire(value: AttributeValue) -> bytes:
+    """A value's JSON; raises as `values.wire`."""
+    return wire({"": value})[len('{"":') : -1]
 
 
 def _json(text: str) -> str:
@@ -302,6 +322,9 @@ _PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], list[str] | list[bytes]]
 }
 """How the values of a plain type are written: the text around each, and what makes its own."""
 
+
+_SETS = frozenset([set, frozenset])
+_FLAT = _SETS.union(_PLAIN, [date, datetime, time, timedelta, UUID])
 
 _NUMBER_BYTES = 24
 """More than any number takes in the table; on the wire it may be twice that."""

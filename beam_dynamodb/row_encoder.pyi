@@ -15,7 +15,10 @@ class RowEncoder:
         *,
         label_of: Callable[[str], str],
         piece_of: Callable[[Any], tuple[bytes, bool]],
+        flat: frozenset[type],
         floats: tuple[float, float],
+        deepest: int,
+        longest_name: int,
     ) -> None: ...
     def encode(
         self, rows: list[Any], most: int = 0

@@ -13,7 +13,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcmp, memcpy, strlen
 
 
 cdef extern from "Python.h":
@@ -153,9 +153,17 @@ cdef int _length_of(long long number):
     return length
 
 
+cdef inline bint _is_same(object name, str expected):
+    return name is expected or (type(name) is str and name == expected)
+
+
+cdef bint _is_null(_Text text, Py_ssize_t start):
+    return text.size - start == 13 and memcmp(text.data + start, '{"NULL":true}', 13) == 0
+
+
 cdef enum:
     _NULL = 1  # a value is NULL in DynamoDB
-    _OTHER = 2  # a value is of no plain type
+    _OTHER = 2  # a value is not plain
     _REFUSED = 4  # the row has another shape
 
 
@@ -169,9 +177,24 @@ cdef class RowEncoder:
     cdef bytes _before, _after
     cdef object _label_of, _piece_of
     cdef tuple _readers, _shape
+    cdef frozenset _flat
     cdef double _least, _most
+    cdef int _deepest
+    cdef Py_ssize_t _longest_name
 
-    def __init__(self, str before, str after, tuple readers, *, label_of, piece_of, floats):
+    def __init__(
+        self,
+        str before,
+        str after,
+        tuple readers,
+        *,
+        label_of,
+        piece_of,
+        frozenset flat,
+        floats,
+        int deepest,
+        Py_ssize_t longest_name,
+    ):
         """Makes an encoder.
 
         Args:
@@ -179,17 +202,24 @@ cdef class RowEncoder:
             after: What stands behind it.
             readers: The readers of the identities, `KeyReader`s.
             label_of: Gives an attribute's name as JSON; raises where it can't be one.
-            piece_of: Gives the JSON of any value that is not encoded here, and whether its type is
-                a plain one.
+            piece_of: Gives the JSON of any attribute's value that is not encoded here, and whether
+                it is a plain one.
+            flat: The types of which it may be asked inside of lists and maps too: they have no
+                values of their own.
             floats: The least magnitude of a float that is spelled as Python does, and the first
                 one that is too large.
+            deepest: How deep a list or map may stand, the row being the first level.
+            longest_name: How many bytes a name may have.
         """
         self._before = before.encode()
         self._after = b"}" + after.encode()
         self._readers = readers
         self._label_of = label_of
         self._piece_of = piece_of
+        self._flat = flat
         self._least, self._most = floats
+        self._deepest = deepest
+        self._longest_name = longest_name
         self._shape = (), (), ()
 
     def encode(self, list rows not None, Py_ssize_t most=0):
@@ -201,7 +231,7 @@ cdef class RowEncoder:
 
         Returns:
             The bodies; for each reader its identities; whether there is a NULL among the values;
-            whether all values are of plain types. None where the rows are no dicts of one shape,
+            whether all values are plain. None where the rows are no dicts of one shape,
             may be in wire form, or are larger.
 
         Raises:
@@ -242,45 +272,53 @@ cdef class RowEncoder:
         return shape
 
     cdef int _put_row(self, _Text text, object row, tuple names, tuple labels) except -1:
-        cdef PyObject *name
-        cdef PyObject *value
+        cdef PyObject *key
+        cdef PyObject *item
         cdef Py_ssize_t place = 0, column = 0
         cdef int flags = 0
         if type(row) is not dict or len(<dict>row) != len(names):
             return _REFUSED
-        while PyDict_Next(row, &place, &name, &value):
-            if column == len(names) or (name is not <PyObject *>names[column]
-                                        and <object>name != names[column]):
+        while PyDict_Next(row, &place, &key, &item):
+            value = <object>item  # held, since other code may change the row meanwhile
+            if column == len(names) or not _is_same(<object>key, names[column]):
                 return _REFUSED
+            if column == 0 and isinstance(value, dict):
+                return _REFUSED  # the row may be in wire form
             text.put_bytes(<bytes>labels[column])
-            # The call holds the value, so other code may change the row meanwhile.
-            flags |= self._put_value(text, <object>value, column == 0)
+            flags |= self._put_attribute(text, value)
             column += 1
         text.put_bytes(self._after)
         return flags
 
-    cdef int _put_value(self, _Text text, object value, bint is_first) except -1:
+    cdef int _put_attribute(self, _Text text, object value) except -1:
+        cdef Py_ssize_t start = text.size
+        cdef int flags = self._put_value(text, value, 2)
+        if flags & _REFUSED:
+            text.size = start
+            flags = self._put_other(text, value)
+        # To know about nulls inside of values is nobody's wish.
+        if flags & _NULL and not _is_null(text, start):
+            flags -= _NULL
+        return flags
+
+    cdef int _put_value(self, _Text text, object value, int depth) except -1:
         cdef int overflow = 0
         cdef long long number
         cdef double real
         if type(value) is str:
             text.put('{"S":', 5)
             text.put_string(value)
-            text.put("}", 1)
-            return 0
+            return text.put("}", 1)
         if type(value) is int:
             number = PyLong_AsLongLongAndOverflow(value, &overflow)
             if not overflow:
                 text.put('{"N":"', 6)
                 text.put_integer(number)
-                text.put('"}', 2)
-                return 0
+                return text.put('"}', 2)
         elif value is True:
-            text.put('{"BOOL":true}', 13)
-            return 0
+            return text.put('{"BOOL":true}', 13)
         elif value is False:
-            text.put('{"BOOL":false}', 14)
-            return 0
+            return text.put('{"BOOL":false}', 14)
         elif value is None:
             text.put('{"NULL":true}', 13)
             return _NULL
@@ -289,16 +327,59 @@ cdef class RowEncoder:
             if self._least <= abs(real) < self._most or real == 0:
                 text.put('{"N":"', 6)
                 text.put_float(real)
-                text.put('"}', 2)
-                return 0
-        elif is_first and isinstance(value, dict):
-            return _REFUSED  # the row may be in wire form
+                return text.put('"}', 2)
+        elif type(value) is dict:
+            return self._put_map(text, value, depth)
+        elif type(value) is list or type(value) is tuple:
+            return self._put_list(text, value, depth)
+        elif depth > 2 and type(value) not in self._flat:
+            return _REFUSED  # nobody else would know how deep it stands
         return self._put_other(text, value)
+
+    cdef int _put_list(self, _Text text, object values, int depth) except -1:
+        cdef Py_ssize_t place = 0
+        cdef int flags = 0
+        if depth > self._deepest:
+            return _REFUSED
+        text.put('{"L":[', 6)
+        while place < len(values):  # other code may change it meanwhile
+            if place:
+                text.put(",", 1)
+            flags |= self._put_value(text, values[place], depth + 1)
+            if flags & _REFUSED:
+                return _REFUSED
+            place += 1
+        text.put("]}", 2)
+        return flags
+
+    cdef int _put_map(self, _Text text, dict values, int depth) except -1:
+        cdef PyObject *key
+        cdef PyObject *item
+        cdef Py_ssize_t place = 0, start
+        cdef int flags = 0
+        if depth > self._deepest:
+            return _REFUSED
+        text.put('{"M":{', 6)
+        start = text.size
+        while PyDict_Next(values, &place, &key, &item):
+            name, value = <object>key, <object>item
+            # A character has at most six bytes here, so the length tells of most names enough.
+            if type(name) is not str or not 0 < len(<str>name) * 6 < self._longest_name:
+                return _REFUSED
+            if text.size > start:
+                text.put(",", 1)
+            text.put_string(name)
+            text.put(":", 1)
+            flags |= self._put_value(text, value, depth + 1)
+            if flags & _REFUSED:
+                return _REFUSED
+        text.put("}}", 2)
+        return flags
 
     cdef int _put_other(self, _Text text, object value) except -1:
         piece, is_plain = self._piece_of(value)
         text.put_bytes(piece)
-        return (0 if is_plain else _OTHER) | (_NULL if piece == b'{"NULL":true}' else 0)
+        return (0 if is_plain else _OTHER) | _NULL  # it may be one
 
     cdef int _put_identity(self, _Text text, dict row, tuple reader) except -1:
         cdef int overflow
