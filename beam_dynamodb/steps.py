@@ -8,6 +8,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -441,7 +442,7 @@ class _Writing(_Failing):
     def _write(self, requests: Requests) -> Iterable[Any]:
         return self._run(lambda writer: writer.write(requests)) if requests else ()
 
-    def _run(self, work: Callable[[Writer], None]) -> list[Any]:
+    def _run(self, work: Callable[[Writer], None]) -> Iterable[Any]:
         """Lets the writer work; what it raises leaves nothing on its way to DynamoDB."""
         writer = self._writer  # a runner that cancels may tear it down meanwhile
         assert writer is not None  # noqa: S101 - start_bundle made it
@@ -460,11 +461,11 @@ class _Writing(_Failing):
             finally:
                 writer.close()
 
-    def _outputs(self, tally: Tally) -> list[Any]:
-        outputs: list[Any] = []
-        if tally.written:
-            outputs += map(windowed_value, *tally.written.origins)
-        outputs += [self._failure(failure, len(tally.failures)) for failure in tally.failures]
+    def _outputs(self, tally: Tally) -> Iterable[Any]:
+        failures = [self._failure(failure, len(tally.failures)) for failure in tally.failures]
+        # Made one by one as the runner takes them: to hold many wakes the garbage collector.
+        written = map(windowed_value, *tally.written.origins) if tally.written else ()
+        outputs = chain(written, failures)
         self._tables.update(tally.tables)
         self._report(tally)
         return outputs
@@ -562,7 +563,7 @@ class _WritingLatest(_Writing):
         for shard, order in self._orders.items():
             rest += self._complete(shard, order.rest())
             rest += self._shards[shard].latest
-        return [*self._write(rest), *super().finish_bundle()]
+        return chain(self._write(rest), super().finish_bundle())
 
     def _add(self, shard: int, pack: Pack) -> Iterable[Any]:
         return self._write(self._complete(shard, self._orders[shard].arrived(pack)))
