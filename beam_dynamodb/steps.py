@@ -315,12 +315,14 @@ class ToRequest(_Failing):
             try:
                 outputs.append(self._sent(shard, requests))
             except Exception:
-                outputs += self._close_without_unpicklable(shard, requests)
+                rest = self._without_unpicklable(requests, outputs)
+                if rest:
+                    outputs.append(self._sent(shard, rest))
         self._held_is_plain = True
         return outputs
 
-    def _close_without_unpicklable(self, shard: int, requests: Requests) -> list[Any]:
-        outputs: list[Any] = []
+    def _without_unpicklable(self, requests: Requests, outputs: list[Any]) -> Requests:
+        """Those that can be pickled; the others are refused."""
         fit = []
         for place, request in enumerate(requests):
             try:
@@ -328,10 +330,7 @@ class ToRequest(_Failing):
                 fit.append(place)
             except Exception as cause:
                 outputs.append(self._unpicklable(cause, request))
-        if fit:
-            rest = requests.select(fit)
-            outputs.append(self._sent(shard, rest))
-        return outputs
+        return requests.select(fit)
 
     def _sent(self, shard: int, requests: Requests) -> Any:
         pack = Pack(requests)
@@ -527,8 +526,8 @@ class _Waiting:
 
     __slots__ = ("latest",)
 
-    def __init__(self) -> None:
-        self.latest = Requests()
+    def __init__(self, latest: Requests) -> None:
+        self.latest = latest
 
     def add(self, requests: Requests) -> None:
         """Adds newcomers; counts those that are superseded."""
@@ -540,6 +539,8 @@ class _Waiting:
         count = len(self.latest) // batch_size * batch_size
         if sum(map(len, self.latest.bodies[count:])) > _STAYING_BYTES:
             count = len(self.latest)
+        if not count:
+            return Requests()
         taken, self.latest = self.latest.part(0, count), self.latest.part(count)
         return taken
 
@@ -555,7 +556,7 @@ class _WritingLatest(_Writing):
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._shards: defaultdict[int, _Waiting] = defaultdict(_Waiting)
+        self._shards: defaultdict[int, _Waiting] = defaultdict(lambda: _Waiting(Requests()))
         self._orders: defaultdict[int, Order] = defaultdict(Order)
 
     def finish_bundle(self) -> Iterable[Any]:
@@ -614,7 +615,7 @@ class _Held(_Waiting):
     def __init__(self, held: Any) -> None:
         pieces = sorted(held.read())  # a bag has no order of its own
         requests = Pack.joined(memoryview(piece)[_PLACE_BYTES:] for piece in pieces)
-        self.latest = keep_latest(requests)  # what it supersedes is counted already
+        super().__init__(keep_latest(requests))  # what it supersedes is counted already
         self.pieces = len(pieces)
         self.size = len(requests)
         self.wakes = _window_end(requests)
