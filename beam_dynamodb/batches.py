@@ -21,9 +21,10 @@ def keep_latest(requests: Requests) -> Requests:
     Args:
         requests: Requests that have an identity, in the order of their arrival.
     """
-    identities, orders = requests.identities, requests.orders
+    identities = requests.identities
     if len(set(identities)) == len(identities):  # as mostly
         return requests
+    orders = requests.orders
     latest: dict[str, int] = {}
     for place, identity in enumerate(identities):
         present = latest.setdefault(identity, place)

@@ -53,6 +53,8 @@ _DESCRIBE_ATTEMPTS = 5
 _MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
 """What DescribeTable is asked again after; botocore itself does it after most other faults."""
 _WORTH_PARTS = 128 * 1024
+_CREDENTIALS_HOLD = timedelta(seconds=1)
+"""How long one look for renewed credentials is good for, unless a call fails."""
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 _FAULTS = {
     CredentialsError: "ExpiredTokenException",
@@ -423,6 +425,7 @@ class DynamoDBChannel:
         )
         self._envelopes: dict[str, tuple[bytes, bytes]] = {}
         self._signer: tuple[FrozenCredentials, Signer] | None = None
+        self._signer_since = self._signer_until = datetime.max.replace(tzinfo=timezone.utc)
         self._unsent: list[Answer] = []
 
     @property
@@ -434,14 +437,15 @@ class DynamoDBChannel:
         """Signs and sends a batch."""
         before, after = self._envelopes.get(table) or self._new_envelope(table)
         body = _between(before, bodies, after)
+        now = self._service.now()
         try:
-            used, signer = self._current_signer()
+            used, signer = self._current_signer(now)
         except CredentialsError as cause:
             error = self._service.explain("ExpiredTokenException", cause.message, table)
             error.__cause__ = cause
             self._unsent.append(Answer(tag, error=error))
             return
-        head = signer.head(body, self._service.now())
+        head = signer.head(body, now)
         request = [head, *body] if len(body) > 1 else [head + body[0]]
         self._wire.send(request, _Sent(tag, table, bodies, used, self._service.skew))
 
@@ -455,10 +459,13 @@ class DynamoDBChannel:
         """Ends all connections; batches on their way get no answer."""
         self._wire.close()
 
-    def _current_signer(self) -> tuple[FrozenCredentials, Signer]:
-        used = self._service.current_credentials()
-        if self._signer is None or self._signer[0] != used:
-            self._signer = used, self._service.signer(used)
+    def _current_signer(self, now: datetime) -> tuple[FrozenCredentials, Signer]:
+        """The credentials and their signer; asks whether there are newer ones once a second."""
+        if self._signer is None or not self._signer_since <= now < self._signer_until:
+            used = self._service.current_credentials()
+            if self._signer is None or self._signer[0] != used:
+                self._signer = used, self._service.signer(used)
+            self._signer_since, self._signer_until = now, now + _CREDENTIALS_HOLD
         return self._signer
 
     def _new_envelope(self, table: str) -> tuple[bytes, bytes]:
@@ -472,6 +479,7 @@ class DynamoDBChannel:
         error = _fault(reply, explain)
         if error is not None:
             error = self._service.heal(error, reply.headers.get("date"), sent.used, sent.skew)
+            self._signer_until = self._signer_since  # there may be newer credentials now
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         self._service.proven(sent.used)
         try:

@@ -17,7 +17,7 @@ from typing import Any
 import zstandard
 
 from beam_dynamodb.columns import Block
-from beam_dynamodb.write_requests import PUT_AROUND, Late, Requests
+from beam_dynamodb.write_requests import AS_IDENTITIES, PUT_AROUND, Column, Late, Requests, Same
 
 __all__ = ["Order", "Pack", "Sender"]
 
@@ -245,9 +245,9 @@ def _shrunk_columns(requests: Requests, texts: _Texts) -> tuple[int, list[Any]]:
         bodies, elements = _without(shapes, bodies), _without(shapes, elements)
     return len(requests), [
         _shrunk(tables),
-        identities,
-        None if fences == identities else fences,
-        None if places and orders == places[0] else orders,
+        _shrunk(identities),
+        None if fences is AS_IDENTITIES else _shrunk(fences),
+        None if places and orders == places[0] else _shrunk(orders),
         [(several, _turned(rows, texts)) for several, rows in shapes],
         bodies,
         *([elements] if origins else []),
@@ -259,16 +259,16 @@ def _grown_columns(count: int, columns: list[Any], texts: _Texts) -> Requests:
     if not count:
         return Requests()
     tables, identities, fences, orders, shapes, bodies, *origins = columns
-    elements, places = origins[:1], [_grown(each, count) for each in origins[1:]]
+    elements, places = origins[:1], list(map(_grown, origins[1:]))
     for several, turned in shapes:
         block = Block.of({name: texts.take(column) for name, column in turned.items()})
         bodies = _with(several, bodies, block.wire(*PUT_AROUND))
         elements = [_with(several, elements[0], block.dicts())]
     return Requests(
-        _grown(tables, count),
-        identities,
-        list(identities) if fences is None else fences,
-        list(places[0]) if orders is None else orders,
+        _grown(tables),
+        _grown(identities),
+        AS_IDENTITIES if fences is None else _grown(fences),
+        _copied(places[0]) if orders is None else _grown(orders),
         bodies,
         *elements,
         *places,
@@ -320,10 +320,14 @@ def _with(places: _Places, column: list[Any], values: list[Any]) -> list[Any]:
     return column
 
 
-def _shrunk(column: Sequence[Any]) -> Any:
+def _shrunk(column: Column) -> list[Any] | tuple[Any]:
     """A column as it is, or in a tuple of its own the one value that all of it is."""
-    return (column[0],) if column.count(column[0]) == len(column) else column
+    return (column.value,) if isinstance(column, Same) else column
 
 
-def _grown(column: Any, count: int) -> list[Any]:
-    return list(column) * count if isinstance(column, tuple) else column
+def _grown(column: list[Any] | tuple[Any]) -> Column:
+    return Same(*column) if isinstance(column, tuple) else column
+
+
+def _copied(column: Column) -> Column:
+    return column if isinstance(column, Same) else list(column)

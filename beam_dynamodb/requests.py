@@ -27,7 +27,15 @@ from beam_dynamodb.values import (
     stored_size,
     wire,
 )
-from beam_dynamodb.write_requests import PUT_AROUND, Late, Request, Requests
+from beam_dynamodb.write_requests import (
+    AS_IDENTITIES,
+    PUT_AROUND,
+    Column,
+    Late,
+    Request,
+    Requests,
+    Same,
+)
 
 __all__ = [
     "Converted",
@@ -77,7 +85,7 @@ _WORTH_A_BLOCK = 8
 _WORTH_WAITING = 2048
 """Bytes of a row from which on it costs less to make its body late than to carry it along."""
 
-_Encoded = tuple[Sequence[Any], Sequence[Sequence[str]], bool, bool]
+_Encoded = tuple[list[Any], list[list[str]], bool, bool]
 """Bodies, what each reader reads, whether there are nulls, whether all values are plain."""
 
 Origin = tuple[Any, ...]
@@ -168,7 +176,7 @@ class RequestFactory:
         return self._change(element, timestamp, origin)
 
     def requests(
-        self, elements: Sequence[Any], timestamps: Sequence[Any], *origins: Sequence[Any]
+        self, elements: Sequence[Any], timestamps: Sequence[Any] | Same, *origins: Column
     ) -> Converted:
         """The requests for many elements: what `request` gives for each, in their order.
 
@@ -186,7 +194,7 @@ class RequestFactory:
                 return together
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
         for places, rows in self._shapes(elements):
-            picked = [itemgetter(*places)(column) for column in (timestamps, *origins)]
+            picked = [_picked(column, places) for column in (timestamps, *origins)]
             together = self._together(rows, picked[0], picked[1:])
             for place, request in zip(places, together.requests if together else (), strict=False):
                 outcomes[place] = request
@@ -228,8 +236,8 @@ class RequestFactory:
     def _together(
         self,
         rows: Sequence[Any],
-        timestamps: Sequence[Any],
-        origins: Sequence[Sequence[Any]],
+        timestamps: Sequence[Any] | Same,
+        origins: Sequence[Sequence[Any] | Same],
         *,
         may_be_late: bool = False,
     ) -> Converted | None:
@@ -239,12 +247,12 @@ class RequestFactory:
             bodies, read, has_nulls, is_plain = self._encoded(fields, may_be_late=may_be_late)
             if (self.ignore_nulls and has_nulls) or max(map(len, bodies)) > ITEM_MAX_BYTES:
                 return None
-            fences, identities = self._keys_from(read, len(rows))
+            identities, fences = self._keys_from(read)
             orders = timestamps if self.order_by is None else _ranks(fields, self.order_by)
         except Exception:  # whatever it is: taken alone, its row gets an error of its own
             return None
-        columns = identities, fences, orders, bodies, *origins
-        requests = Requests([self.table] * len(rows), *map(list, columns))
+        taken = [each if isinstance(each, Same) else list(each) for each in (orders, *origins)]
+        requests = Requests(Same(self.table), identities, fences, taken[0], bodies, *taken[1:])
         return Converted(requests, is_plain=is_plain and fields is rows)
 
     def _encoded(self, rows: Sequence[Any], *, may_be_late: bool) -> _Encoded:
@@ -355,16 +363,13 @@ class RequestFactory:
         readers = self._key, self._record
         return tuple(dict.fromkeys(reader for reader in readers if reader is not None))
 
-    def _keys_from(
-        self, columns: Sequence[Sequence[str]], rows: int
-    ) -> tuple[Sequence[str | None], Sequence[str | None]]:
-        """The fences of rows, and their records' identities, out of what the readers read."""
-        nothing = [[None] * rows]
-        fences, *others = columns or nothing
+    def _keys_from(self, read: list[list[str]]) -> tuple[Column, Column]:
+        """The columns of records' identities and of fences, out of what the readers read."""
+        if self._key is None:
+            return Same(None), Same(None)
         if self._record is self._key:
-            return fences, fences
-        [identities] = others or nothing
-        return fences, identities
+            return read[0], AS_IDENTITIES
+        return (read[1] if self._record else Same(None)), read[0]
 
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
@@ -413,6 +418,10 @@ class RequestFactory:
             return self._key_text(attribute_values(present))
         except Exception:
             return None
+
+
+def _picked(column: Any, places: Sequence[int]) -> Any:
+    return column if isinstance(column, Same) else itemgetter(*places)(column)
 
 
 def _shape(row: Any) -> Any:

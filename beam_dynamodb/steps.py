@@ -35,7 +35,7 @@ from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.table import BATCH_MAX_REQUESTS
 from beam_dynamodb.values import attribute_value, register_row, register_value
-from beam_dynamodb.write_requests import Request, Requests
+from beam_dynamodb.write_requests import Column, Request, Requests, Same, column_of
 from beam_dynamodb.writer import Failure, Tally, Writer
 
 __all__ = [
@@ -212,7 +212,8 @@ class ToRequest(_Failing):
             return []
         _Meters.received.inc(len(taken))
         elements = [each.value for each in taken]
-        columns = [elements, [each.timestamp_micros for each in taken], _windows_of(taken)]
+        micros = column_of([each.timestamp_micros for each in taken])
+        columns = [elements, micros, _windows_of(taken)]
         requests = Requests()
         outputs: list[Any] = []
         for factory, part in self._by_factory(columns, outputs):
@@ -230,8 +231,8 @@ class ToRequest(_Failing):
         return outputs + self._pack(requests, size)
 
     def _by_factory(
-        self, columns: list[list[Any]], outputs: list[Any]
-    ) -> Iterable[tuple[RequestFactory, list[list[Any]]]]:
+        self, columns: list[Any], outputs: list[Any]
+    ) -> Iterable[tuple[RequestFactory, list[Any]]]:
         """The rows for each table; those without one are refused."""
         if self._factory is not None:
             return [(self._factory, columns)]
@@ -387,21 +388,22 @@ def _row(columns: Sequence[Sequence[Any]], place: int) -> _Row:
     return element, micros, windows
 
 
-def _windows_of(taken: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _windows_of(taken: Sequence[Any]) -> Column:
     """The windows of each element; those of the same windows share one tuple."""
-    windows = [each.windows for each in taken]
-    if windows.count(windows[0]) == len(windows):
-        return [tuple(windows[0])] * len(windows)
+    windows = column_of([each.windows for each in taken])
+    if isinstance(windows, Same):
+        return Same(tuple(windows.value))
     known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     return [known.setdefault(each, each) for each in map(tuple, windows)]
 
 
 def _told_apart(converted: Converted) -> Requests:
     """The requests, records of one identity in two tables being two records."""
-    tables, identities, *columns = converted.requests.columns
+    requests = converted.requests
+    tables, identities, fences = requests.tables, requests.identities, requests.fences
     if identities and identities[0] is not None:
         identities = [f"{table} {each}" for table, each in zip(tables, identities, strict=True)]
-    return Requests(tables, identities, *columns)
+    return Requests(tables, identities, fences, *requests.columns[3:])
 
 
 def _global(value: Any, requests: Requests) -> Any:
@@ -562,20 +564,20 @@ class _WritingLatest(_Writing):
     def finish_bundle(self) -> Iterable[Any]:
         rest = Requests()
         for shard, order in self._orders.items():
-            rest += self._complete(shard, order.rest())
+            for pack in order.rest():
+                rest += self._complete(shard, pack)
             rest += self._shards[shard].latest
         return chain(self._write(rest), super().finish_bundle())
 
     def _add(self, shard: int, pack: Pack) -> Iterable[Any]:
-        return self._write(self._complete(shard, self._orders[shard].arrived(pack)))
+        for each in self._orders[shard].arrived(pack):
+            yield from self._write(self._complete(shard, each))
 
-    def _complete(self, shard: int, packs: Iterable[Pack]) -> Requests:
-        """Adds packs to what waits in a shard; takes the batches that are complete then."""
-        waiting, going = self._shards[shard], Requests()
-        for pack in packs:
-            waiting.add(pack.requests)
-            going += waiting.take(self._sink.options.sink_batch_max_size)
-        return going
+    def _complete(self, shard: int, pack: Pack) -> Requests:
+        """Adds a pack to what waits in a shard; takes the batches that are complete then."""
+        waiting = self._shards[shard]
+        waiting.add(pack.requests)
+        return waiting.take(self._sink.options.sink_batch_max_size)
 
 
 class WriteLatest(_WritingLatest):

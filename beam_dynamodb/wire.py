@@ -38,6 +38,10 @@ _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
 _RECEIVE_BYTES = 65_536
 _GATHERS = hasattr(socket.socket, "sendmsg")  # not on Windows
+_SEEN_OPEN = 0.005
+"""Seconds for which it holds that an idle connection, of which a poll had nothing to tell, is open.
+To ask again would cost as much as half of what sending does."""
+
 _MOST_PARTS = 64
 """How many parts one call of the system gets; Linux and macOS take 1,024."""
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -172,6 +176,8 @@ class Wire:
         self._busy: dict[_Connection, None] = {}
         self._done: list[Reply] = []
         self._next_check = 0.0
+        self._polls = 0
+        self._polled_at = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -195,8 +201,11 @@ class Wire:
                 they told: in as many parts as spare copying large ones.
             tag: Comes back with the reply.
         """
-        connection = self._idle.pop() if self._idle else self._new_connection()
+        # The one that is idle for longest, of which a poll may have told that it is open.
+        connection = self._idle.pop(0) if self._idle else self._new_connection()
         connection.begin(request, tag)
+        if connection.started - self._polled_at < _SEEN_OPEN and connection.polls < self._polls:
+            connection.seen_open = True
         self._busy[connection] = None
         self._advance(connection)
 
@@ -210,9 +219,11 @@ class Wire:
             # Some platforms' selectors return at once when there is nothing to select from.
             time.sleep(timeout)
         else:
-            for key, _ in self._selector.select(timeout):
+            ready = self._selector.select(timeout)
+            self._polls += 1
+            for key, _ in ready:
                 self._advance(key.data)
-        self._expire()
+        self._polled_at = self._expire()
         done, self._done = self._done, []
         return done
 
@@ -242,6 +253,7 @@ class Wire:
         del self._busy[connection]
         self._done.append(reply)
         if connection.reusable:
+            connection.polls = self._polls
             self._idle.append(connection)
             self._watch(connection)
         else:
@@ -270,14 +282,18 @@ class Wire:
         self._forget(connection)
         connection.close()
 
-    def _expire(self) -> None:
-        """Ends the requests whose time is over. Looks at all of them only when one may be."""
+    def _expire(self) -> float:
+        """Ends the requests whose time is over; gives the time.
+
+        Looks at all of them only when one may be.
+        """
         now = self._clock()
         if now < self._next_check:
-            return
+            return now
         for connection in [each for each in self._busy if each.deadline <= now]:
             self._advance(connection, connection.too_late())
         self._next_check = min((each.deadline for each in self._busy), default=now + 1.0)
+        return now
 
 
 class _Connection:
@@ -299,6 +315,9 @@ class _Connection:
         self._steps: Waits | None = None
         self._answer = _Answer()
         self._connected = False
+        self.started = 0.0
+        self.polls = 0  # that were made before it became idle
+        self.seen_open = False
         self.events = 0
         self.watched: tuple[socket.socket | None, int] = (None, 0)
         self.deadline = 0.0
@@ -311,7 +330,8 @@ class _Connection:
 
     def begin(self, request: Sequence[bytes], tag: object) -> None:
         self._tag = tag
-        self._started = self._clock()
+        self.started = self._clock()
+        self.seen_open = False
         self._answer = _Answer()
         self._asked = False
         self._sending = 0.0
@@ -378,25 +398,25 @@ class _Connection:
             answer.fields,
             b"".join(answer.pieces),
             None,
-            self._clock() - self._started,
+            self._clock() - self.started,
             self._sending,
         )
 
     def _failed(self, error: WireError) -> Reply:
-        seconds = self._clock() - self._started
+        seconds = self._clock() - self.started
         return Reply(self._tag, error=error, seconds=seconds, sending=self._sending)
 
     # --- the conversation, one step at a time -------------------------------------------
 
     def _exchange(self, request: Sequence[bytes]) -> Waits:
-        if not (self._connected and self.is_open()):
+        if not (self._connected and (self.seen_open or self.is_open())):
             yield from self._open()
         self._asked = True
         try:
             rest = self._send_at_once(request)
             if rest:
                 yield from self._send(rest)
-            self._sending = self._clock() - self._started
+            self._sending = self._clock() - self.started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
             try:

@@ -7,11 +7,20 @@ and what is done to many is done by loops in C.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
-__all__ = ["PUT_AROUND", "Late", "Request", "Requests"]
+__all__ = [
+    "AS_IDENTITIES",
+    "PUT_AROUND",
+    "Column",
+    "Late",
+    "Request",
+    "Requests",
+    "Same",
+    "column_of",
+]
 
 
 PUT_AROUND = '{"PutRequest":{"Item":', "}}"
@@ -55,20 +64,56 @@ class Request(NamedTuple):
     origin: tuple[Any, ...] = ()
 
 
+class Same:
+    """A column of many requests that all have one value; it can't tell how many they are.
+
+    Attributes:
+        value: The value.
+    """
+
+    __slots__ = ("value",)
+    __iter__ = None  # it would not come to an end
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __getitem__(self, place: int) -> Any:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value == other.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+AS_IDENTITIES = Same("identity")
+"""The fences' column where they are the identities."""
+
+Column = list[Any] | Same
+
+
+def column_of(values: list[Any]) -> Column:
+    """A column of these values, of which there is at least one."""
+    return Same(values[0]) if values.count(values[0]) == len(values) else values
+
+
 class Requests:
     """Many requests in their order, column by column.
 
+    Most columns have one value all the way, or are like another one: what need not be there is not
+    copied, and no garbage collector looks at it.
+
     Attributes:
-        columns: A list for each field of a `Request`, its origin being as many columns as the
-            caller gave it parts. The fifth one is the bodies, or what stands for those that are
-            `Late`.
+        columns: A list for each field of a `Request`, or `Same`, its origin being as many columns
+            as the caller gave it parts. The third one may be `AS_IDENTITIES`. The fifth one is a
+            list, of the bodies or what stands for those that are `Late`.
     """
 
     __slots__ = ("columns",)
 
     _FIELDS: ClassVar[int] = 5  # that are not the origin's
 
-    def __init__(self, *columns: Sequence[Any]) -> None:
+    def __init__(self, *columns: Column) -> None:
         """Takes the columns over: lists of one length, no two the same list; or none at all."""
         self.columns: list[Any] = list(columns) or [[] for _ in range(self._FIELDS)]
 
@@ -78,25 +123,31 @@ class Requests:
         rows = [(*request[: cls._FIELDS], *request.origin) for request in requests]
         return cls(*map(list, zip(*rows, strict=True)))
 
-    tables: property = property(lambda self: self.columns[0])
-    identities: property = property(lambda self: self.columns[1])
-    fences: property = property(lambda self: self.columns[2])
-    orders: property = property(lambda self: self.columns[3])
+    tables: property = property(lambda self: self._values(0))
+    identities: property = property(lambda self: self._values(1))
+    fences: property = property(lambda self: self._values(2))
+    orders: property = property(lambda self: self._values(3))
     bodies: property = property(lambda self: self.columns[4])
 
     @property
     def origins(self) -> list[list[Any]]:
         """The columns of the origins."""
-        return self.columns[self._FIELDS :]
+        return list(map(self._values, range(self._FIELDS, len(self.columns))))
+
+    @property
+    def table(self) -> str | None:
+        """The table of all of them; None where nobody has seen that it is one."""
+        tables = self.columns[0]
+        return str(tables.value) if type(tables) is Same else None
 
     def __len__(self) -> int:
-        return len(self.columns[0])
+        return len(self.columns[4])
 
     def __getitem__(self, place: int) -> Request:
-        return self._request([column[place] for column in self.columns])
+        return self._request([values[place] for values in self._all()])
 
     def __iter__(self) -> Iterator[Request]:
-        return map(self._request, zip(*self.columns, strict=True))
+        return map(self._request, zip(*self._all(), strict=True))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Requests) and list(self) == list(other)
@@ -108,27 +159,47 @@ class Requests:
 
     def __iadd__(self, others: Requests) -> Requests:
         if not len(self):
-            self.columns = list(map(list, others.columns))
-        elif len(others):
-            for column, more in zip(self.columns, others.columns, strict=True):
-                column += more
+            self.columns = others._changed(list).columns
+            return self
+        mine, count = self.columns, len(self)
+        for field in reversed(range(len(mine) if others else 0)):  # fences before identities
+            if type(mine[field]) is Same:
+                if mine[field] == others.columns[field]:
+                    continue
+                mine[field] = self._values(field)[:count]
+            mine[field] += others._values(field)
         return self
 
     def __setitem__(self, place: int, request: Request) -> None:
+        self.columns = list(map(list, self._all()))
         fields = (*request[: self._FIELDS], *request.origin)
         for column, value in zip(self.columns, fields, strict=True):
             column[place] = value
 
     def part(self, start: int, stop: int | None = None) -> Requests:
         """Those from one place to before another."""
-        return Requests(*[column[start:stop] for column in self.columns])
+        return self._changed(itemgetter(slice(start, stop)))
 
     def select(self, places: Sequence[int]) -> Requests:
         """Those in some places, in the order of these."""
         if len(places) < 2:
-            return Requests(*[[column[place] for place in places] for column in self.columns])
+            return self._changed(lambda column: [column[place] for place in places])
         pick = itemgetter(*places)
-        return Requests(*[list(pick(column)) for column in self.columns])
+        return self._changed(lambda column: list(pick(column)))
+
+    def _changed(self, change: Callable[[list[Any]], list[Any]]) -> Requests:
+        """Requests whose lists are made of these."""
+        columns = [each if type(each) is Same else change(each) for each in self.columns]
+        return Requests(*columns)
+
+    def _values(self, field: int) -> list[Any]:
+        column: Column = self.columns[field]
+        if not isinstance(column, Same):
+            return column
+        return self._values(1) if column is AS_IDENTITIES else [column.value] * len(self)
+
+    def _all(self) -> list[list[Any]]:
+        return list(map(self._values, range(len(self.columns))))
 
     def _request(self, fields: Sequence[Any]) -> Request:
         table, identity, fence, order, body, *origin = fields

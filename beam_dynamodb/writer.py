@@ -179,6 +179,7 @@ class Writer:
             ServiceError: DynamoDB refuses everything (permissions, credentials, no such table).
                 Nothing is in flight any more then.
         """
+        self._take_answers(0.0)  # and learns which connections are still open
         start = 0
         while start < len(requests):
             room = self._limits.buffered.take(len(requests) - start)
@@ -224,10 +225,13 @@ class Writer:
         """Sends what may go, then takes the answers that are there."""
         now = self._clock()
         self._send(now, full=full)
-        for answer in self._channel.poll(patience):
-            self._land(answer)
+        self._take_answers(patience)
         if patience and self._throttled_until > now:
             self._tally.throttled_seconds += self._clock() - now
+
+    def _take_answers(self, patience: float) -> None:
+        for answer in self._channel.poll(patience):
+            self._land(answer)
         if self._fatal is not None:
             self.abandon()
             raise self._fatal
@@ -426,11 +430,10 @@ class Writer:
 
 def _by_table(requests: Requests) -> Iterable[tuple[str, Requests]]:
     """The requests for each table, in their order."""
-    tables = requests.tables
-    if tables.count(tables[0]) == len(tables):
-        return [(tables[0], requests)]
+    if requests.table is not None:
+        return [(requests.table, requests)]
     places: dict[str, list[int]] = {}
-    for place, table in enumerate(tables):
+    for place, table in enumerate(requests.tables):
         places.setdefault(table, []).append(place)
     return [(table, requests.select(several)) for table, several in places.items()]
 
