@@ -131,7 +131,7 @@ _SHAPES = [
     _boto3("beam-boto3-tls", ", TLS", share=_HALF, tls=True, versus="ours-tls"),
     *_shape("1kb", "1 KB", Fraction(1, 5)),
     *_shape("10kb", "10 KB", Fraction(1, 10)),
-    *_shape("100kb", "100 KB", Fraction(1, 60)),
+    *_shape("100kb", "100 KB", Fraction(1, 15)),
     *_shape("wide", "50 attributes", Fraction(1, 15)),
     *_shape("nested", "nested", Fraction(1, 15)),
 ]

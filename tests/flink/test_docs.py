@@ -154,7 +154,7 @@ def test_the_image_has_the_beam_that_is_tested_and_what_is_built() -> None:
     text = (ROOT / "deploy" / "flink" / "Dockerfile").read_text()
     [image] = re.findall(r"\nFROM apache/beam_python(\S+)_sdk:(\S+)\n", text)
     assert image == ("3.11", beam_version)
-    assert "COPY dist/*.whl" in text
+    assert "COPY dist/*.tar.gz" in text
     assert f"container@v{beam_version}" in COMMANDS["boot"]
 
 

@@ -20,24 +20,30 @@ from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from the checkout's files."""
-    folder = tmp_path_factory.mktemp("wheel")
+def built(folder, **environ):
+    """A wheel, built from the checkout's files."""
     source = folder / "source"
-    left_out = shutil.ignore_patterns(".*", "build", "dist", "tests", "*.egg-info", "__pycache__")
+    left_out = shutil.ignore_patterns(
+        ".*", "build", "dist", "tests", "*.c", "*.egg-info", "*.so", "__pycache__"
+    )
     shutil.copytree(ROOT, source, ignore=left_out)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", f"--outdir={folder}"]
-    done = subprocess.run([*build, str(source)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*build, str(source)], capture_output=True, text=True, check=False,
+        env={**os.environ, **environ},
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = folder.glob("*.whl")
     return found
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    """The command of the wheel in an environment that has only what the wheel needs beside it."""
-    folder = tmp_path_factory.mktemp("installed")
+def wheel(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("wheel"))
+
+
+def environment(wheel, folder):
+    """The programs of an environment that has only what the wheel needs beside it."""
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--quiet"]
@@ -48,13 +54,20 @@ def installed(wheel, tmp_path_factory):
     (site / "dependencies.pth").write_text(f"{here}\n", encoding="utf-8")
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
-    def command(*argv, cwd):
+    def run(program, *argv, cwd):
         return subprocess.run(
-            [str(folder / "bin" / "beam-dynamodb"), *argv],
+            [str(folder / "bin" / program), *argv],
             capture_output=True, text=True, cwd=cwd, env=environ, check=False,
         )  # fmt: skip
 
-    return command
+    return run
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The command of the wheel."""
+    run = environment(wheel, tmp_path_factory.mktemp("installed"))
+    return lambda *argv, cwd: run("beam-dynamodb", *argv, cwd=cwd)
 
 
 def test_the_wheel_takes_no_name_but_its_own_in_site_packages(wheel):
@@ -64,6 +77,8 @@ def test_the_wheel_takes_no_name_but_its_own_in_site_packages(wheel):
     assert "beam_dynamodb/pipelines/load.py" in names
     assert "beam_dynamodb/providers.yaml" in names
     assert "beam_dynamodb/py.typed" in names
+    compiled = [each for each in names if each.startswith("beam_dynamodb/row_encoder.")]
+    assert any(each.endswith((".so", ".pyd")) for each in compiled), "what was compiled is in it"
     with zipfile.ZipFile(wheel) as archive:
         entry = next(each for each in names if each.endswith("entry_points.txt"))
         assert "beam-dynamodb = beam_dynamodb.cli:main" in archive.read(entry).decode()
@@ -137,3 +152,17 @@ def test_a_command_whose_modules_lack_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_main_of", lacking)
     assert cli.main(["sql", "job.sql"]) == 1
     assert "pip install 'beam-dynamodb[sql]'" in capsys.readouterr().err
+
+
+def which_encoder(wheel, folder):
+    code = "from beam_dynamodb import columns; print(columns.RowEncoder)"
+    done = environment(wheel, folder / "environment")("python", "-c", code, cwd=folder)
+    return done.stdout.strip() or done.stderr
+
+
+def test_with_a_compiler_rows_are_encoded_by_what_it_made(wheel, tmp_path):
+    assert which_encoder(wheel, tmp_path) == "<class 'beam_dynamodb.row_encoder.RowEncoder'>"
+
+
+def test_without_a_compiler_the_package_is_installed_all_the_same(tmp_path):
+    assert which_encoder(built(tmp_path, CC="false"), tmp_path) == "None"
