@@ -17,7 +17,15 @@ from typing import Any
 import zstandard
 
 from beam_dynamodb.columns import Block
-from beam_dynamodb.write_requests import AS_IDENTITIES, PUT_AROUND, Column, Late, Requests, Same
+from beam_dynamodb.write_requests import (
+    AS_IDENTITIES,
+    PUT_AROUND,
+    Column,
+    Late,
+    Requests,
+    Same,
+    copied,
+)
 
 __all__ = ["Order", "Pack", "Sender"]
 
@@ -268,7 +276,7 @@ def _grown_columns(count: int, columns: list[Any], texts: _Texts) -> Requests:
         _grown(tables),
         _grown(identities),
         AS_IDENTITIES if fences is None else _grown(fences),
-        _copied(places[0]) if orders is None else _grown(orders),
+        copied(places[0]) if orders is None else _grown(orders),
         bodies,
         *elements,
         *places,
@@ -327,7 +335,3 @@ def _shrunk(column: Column) -> list[Any] | tuple[Any]:
 
 def _grown(column: list[Any] | tuple[Any]) -> Column:
     return Same(*column) if isinstance(column, tuple) else column
-
-
-def _copied(column: Column) -> Column:
-    return column if isinstance(column, Same) else list(column)

@@ -35,6 +35,7 @@ from beam_dynamodb.write_requests import (
     Request,
     Requests,
     Same,
+    copied,
 )
 
 __all__ = [
@@ -251,8 +252,9 @@ class RequestFactory:
             orders = timestamps if self.order_by is None else _ranks(fields, self.order_by)
         except Exception:  # whatever it is: taken alone, its row gets an error of its own
             return None
-        taken = [each if isinstance(each, Same) else list(each) for each in (orders, *origins)]
-        requests = Requests(Same(self.table), identities, fences, taken[0], bodies, *taken[1:])
+        requests = Requests(
+            Same(self.table), identities, fences, copied(orders), bodies, *map(copied, origins)
+        )
         return Converted(requests, is_plain=is_plain and fields is rows)
 
     def _encoded(self, rows: Sequence[Any], *, may_be_late: bool) -> _Encoded:

@@ -12,7 +12,7 @@ from cpython.dict cimport PyDict_Next
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, strlen
 
 
@@ -384,7 +384,7 @@ cdef class RowEncoder:
     cdef int _put_identity(self, _Text text, dict row, tuple reader) except -1:
         cdef int overflow
         cdef long long number
-        cdef Py_ssize_t length, start
+        cdef Py_ssize_t length
         for part in reader[1]:
             name, kind, limit = part
             value = row[name]

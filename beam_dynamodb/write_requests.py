@@ -20,6 +20,7 @@ __all__ = [
     "Requests",
     "Same",
     "column_of",
+    "copied",
 ]
 
 
@@ -95,6 +96,11 @@ Column = list[Any] | Same
 def column_of(values: list[Any]) -> Column:
     """A column of these values, of which there is at least one."""
     return Same(values[0]) if values.count(values[0]) == len(values) else values
+
+
+def copied(values: Sequence[Any] | Same) -> Column:
+    """A column of its own; what is the same all the way can be shared."""
+    return values if isinstance(values, Same) else list(values)
 
 
 class Requests:
