@@ -29,19 +29,23 @@ class Batch:
         requests: The requests; one is replaced when a newer one of its fence supersedes it.
         attempts: How many calls have carried each.
         strikes: How many calls of its fence have failed in a row.
+        noted: Whether its lane has noted which fences wait in it.
     """
 
-    __slots__ = ("attempts", "requests", "strikes")
+    __slots__ = ("attempts", "noted", "requests", "strikes")
 
     def __init__(
         self,
         requests: Requests,
         attempts: list[int] | None = None,
         strikes: list[int] | None = None,
+        *,
+        noted: bool = False,
     ) -> None:
         self.requests = requests
         self.attempts = attempts or [0] * len(requests)
         self.strikes = strikes or [0] * len(requests)
+        self.noted = noted
 
     def __len__(self) -> int:
         return len(self.attempts)
@@ -58,14 +62,15 @@ class Batch:
             self.requests.select(places),
             [self.attempts[place] for place in places],
             [self.strikes[place] for place in places],
+            noted=self.noted,
         )
 
     def split(self, size: int) -> tuple[Batch, Batch]:
         """The first ones, and the others."""
         requests, attempts, strikes = self.requests, self.attempts, self.strikes
         return (
-            Batch(requests.part(0, size), attempts[:size], strikes[:size]),
-            Batch(requests.part(size), attempts[size:], strikes[size:]),
+            Batch(requests.part(0, size), attempts[:size], strikes[:size], noted=self.noted),
+            Batch(requests.part(size), attempts[size:], strikes[size:], noted=self.noted),
         )
 
     def supersede(self, newer: Request) -> None:
@@ -151,10 +156,12 @@ class Lane:
             self._key_is_unknown = True
             self._append(requests)
             return 0
+        self._note_ready()
+        distinct = set(fences)
         if (  # as mostly
-            len(set(fences)) == len(fences)
-            and self._waiting.keys().isdisjoint(fences)
-            and self._flying.isdisjoint(fences)
+            len(distinct) == len(fences)
+            and distinct.isdisjoint(self._waiting)
+            and distinct.isdisjoint(self._flying)
         ):
             self._append(requests)
             return 0
@@ -168,9 +175,10 @@ class Lane:
             return True
         one = Requests.of([request])
         if fence in self._flying:
-            self._waiting[fence] = Batch(one)
+            self._waiting[fence] = Batch(one, noted=True)
         else:
             self._append(one)
+            self._note(self._ready[-1])
         return False
 
     def _append(self, requests: Requests) -> None:
@@ -180,13 +188,12 @@ class Lane:
         if start:
             last, part = self._ready[-1], requests.part(0, start)
             last += Batch(part)
-            self._note(part, last)
+            if last.noted:
+                self._waiting.update(dict.fromkeys(part.fences, last))
         while start < len(requests):
             bodies = requests.bodies[start : start + self._max_batch]
             stop = start + cut_size(bodies, self._max_batch)
-            batch = Batch(requests.part(start, stop))
-            self._note(batch.requests, batch)
-            self._ready.append(batch)
+            self._ready.append(Batch(requests.part(start, stop)))
             start = stop
 
     def _room(self, batch: Batch, bodies: Sequence[bytes]) -> int:
@@ -197,9 +204,16 @@ class Lane:
         free = BATCH_MAX_WIRE_BYTES - sum(map(len, batch.requests.bodies)) - len(batch)
         return 0 if len(bodies[0]) + ENVELOPE_BYTES >= free else cut_size(bodies, count, free)
 
-    def _note(self, requests: Requests, batch: Batch) -> None:
+    def _note_ready(self) -> None:
+        """Notes what is ready: only when more comes, for most batches have left by then."""
+        for batch in self._ready:
+            if not batch.noted:
+                self._note(batch)
+
+    def _note(self, batch: Batch) -> None:
         if not self._key_is_unknown:
-            self._waiting.update(dict.fromkeys(requests.fences, batch))
+            self._waiting.update(dict.fromkeys(batch.requests.fences, batch))
+            batch.noted = True
 
     # --- what goes out -------------------------------------------------------------------
 
@@ -231,8 +245,11 @@ class Lane:
             more = ready.popleft()
             if room < len(more):
                 more, rest = more.split(room)
-                self._note(rest.requests, rest)
+                self._note(rest)
                 ready.appendleft(rest)
+            if batch.noted is not more.noted:
+                self._note(batch)
+                self._note(more)
             batch += more
         self._ready_count -= len(batch)
         return batch
@@ -282,9 +299,11 @@ class Lane:
     def _take_off(self, batch: Batch, now: float, *, alone: bool) -> Flight:
         batch.attempts = [each + 1 for each in batch.attempts]
         if not self._key_is_unknown:
-            for fence in batch.requests.fences:
-                del self._waiting[fence]
-            self._flying.update(batch.requests.fences)
+            fences = batch.requests.fences
+            if batch.noted:
+                for fence in fences:
+                    del self._waiting[fence]
+            self._flying.update(fences)
         self._flights += 1
         return Flight(self, batch, now, alone=alone)
 
@@ -332,7 +351,7 @@ class Lane:
         """Puts requests that `landed` gave back off until a moment."""
         if self._key_is_unknown:
             when = max(when, self.settled_at)
-        self._note(batch.requests, batch)
+        self._note(batch)
         heapq.heappush(self._later, (when, next(self._ticket), batch))
 
     def apart(self, batch: Batch) -> None:
@@ -343,7 +362,7 @@ class Lane:
         """
         halves = [half for half in batch.split((len(batch) + 1) // 2) if half]
         for half in halves:
-            self._note(half.requests, half)
+            self._note(half)
         self._parts.extendleft(reversed(halves))
 
     def doubt(self, flight: Flight, until: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import zstandard
 
-from beam_dynamodb.columns import Block
+from beam_dynamodb.columns import Block, row_encoder
 from beam_dynamodb.write_requests import (
     AS_IDENTITIES,
     PUT_AROUND,
@@ -148,7 +148,16 @@ def _unpickled(data: bytes | memoryview) -> Requests:
 
 def _make_late_bodies(requests: Requests) -> None:
     for places, rows in _shapes(requests):
-        requests.bodies[:] = _with(places, requests.bodies, Block(rows).wire(*PUT_AROUND))
+        requests.bodies[:] = _with(places, requests.bodies, _wire(rows))
+
+
+def _wire(rows: Sequence[dict[str, Any]]) -> Sequence[bytes]:
+    """The bodies of rows that are known to be fit."""
+    encoded = _encoder.encode(list(rows)) if _encoder is not None else None
+    return Block(rows).wire(*PUT_AROUND) if encoded is None else encoded[0]
+
+
+_encoder = row_encoder(*PUT_AROUND, ())
 
 
 # --- the order of packs ------------------------------------------------------------------------

@@ -96,10 +96,15 @@ cdef class _Text:
         return self._put_utf8(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
 
     cdef int _put_utf8(self, const char *data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t start = 0, place = 0
+        cdef Py_ssize_t start = 0, place = 0, looked_at = 0
         self.reserve(size + 2)
         self.put('"', 1)
         while place < size:
+            if looked_at <= place and place + _MANY <= size:
+                looked_at = place + _MANY
+                if _are_plain(<const unsigned char *>data + place):
+                    place += _MANY
+                    continue
             if place + 8 <= size and _is_plain(data + place):
                 place += 8
             elif _is_special(<unsigned char>data[place]):
@@ -143,6 +148,20 @@ cdef inline bint _is_plain(const char *data):
     return not found & (ones * 0x80)
 
 
+cdef enum:
+    _MANY = 64
+
+
+cdef inline bint _are_plain(const unsigned char *data):
+    """Whether none of many bytes is special; without a branch, so that they are taken at once."""
+    cdef unsigned char found = 0, each
+    cdef int place
+    for place in range(_MANY):
+        each = data[place]
+        found |= <unsigned char>(each < 0x20) | <unsigned char>(each == 0x22) | <unsigned char>(each == 0x5C)
+    return not found
+
+
 cdef int _length_of(long long number):
     """How many characters an integer has."""
     cdef int length = 1 if number >= 0 else 2
@@ -151,6 +170,17 @@ cdef int _length_of(long long number):
         rest //= 10
         length += 1
     return length
+
+
+cdef Py_ssize_t _texts_of(dict row):
+    """How many characters a row's texts have."""
+    cdef PyObject *key
+    cdef PyObject *item
+    cdef Py_ssize_t place = 0, total = 0
+    while PyDict_Next(row, &place, &key, &item):
+        if type(<object>item) is str:
+            total += PyUnicode_GET_LENGTH(<object>item)
+    return total
 
 
 cdef inline bint _is_same(object name, str expected):
@@ -248,6 +278,8 @@ cdef class RowEncoder:
         if shape is None:
             return None
         names, labels, parts = shape
+        if most and _texts_of(<dict>rows[0]) > most * len(rows):
+            return None
         for row in rows:
             flags |= self._put_row(text.clear(), row, names, labels)
             total += text.size

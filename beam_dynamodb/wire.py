@@ -176,7 +176,6 @@ class Wire:
         self._busy: dict[_Connection, None] = {}
         self._done: list[Reply] = []
         self._next_check = 0.0
-        self._polls = 0
         self._polled_at = 0.0
 
     @property
@@ -203,27 +202,29 @@ class Wire:
         """
         # The one that is idle for longest, of which a poll may have told that it is open.
         connection = self._idle.pop(0) if self._idle else self._new_connection()
-        connection.begin(request, tag)
-        if connection.started - self._polled_at < _SEEN_OPEN and connection.polls < self._polls:
-            connection.seen_open = True
+        now = self._clock()
+        seen_open = connection.idle_since < self._polled_at and now - self._polled_at < _SEEN_OPEN
+        connection.begin(request, tag, now, seen_open=seen_open)
         self._busy[connection] = None
-        self._advance(connection)
+        self._advance(connection, now)
 
     def poll(self, timeout: float) -> list[Reply]:
         """Returns the replies that are there, waiting up to `timeout` seconds for the first one."""
         if self._done:
             timeout = 0.0
-        elif self._busy:
+        elif self._busy and timeout:
             timeout = min(timeout, max(0.0, self._next_check - self._clock()))
-        if not self._selector.get_map():
+        ready: Sequence[Any] = ()
+        if self._selector.get_map():
+            ready = self._selector.select(timeout)
+        else:
             # Some platforms' selectors return at once when there is nothing to select from.
             time.sleep(timeout)
-        else:
-            ready = self._selector.select(timeout)
-            self._polls += 1
-            for key, _ in ready:
-                self._advance(key.data)
-        self._polled_at = self._expire()
+        now = self._polled_at = self._clock()
+        for key, _ in ready:
+            self._advance(key.data, now)
+        if now >= self._next_check:
+            self._expire(now)
         done, self._done = self._done, []
         return done
 
@@ -238,14 +239,16 @@ class Wire:
     def _new_connection(self) -> _Connection:
         return _Connection(self.target, self._timeouts, self._clock, self._lookup)
 
-    def _advance(self, connection: _Connection, fault: WireError | None = None) -> None:
+    def _advance(
+        self, connection: _Connection, now: float, fault: WireError | None = None
+    ) -> None:
         """Lets a connection go on until it has to wait, or is done with its request."""
         if connection not in self._busy:  # an idle one became readable: the server hung up,
             if not connection.is_open():  # or sent a TLS session ticket
                 self._idle.remove(connection)
                 self._drop(connection)
             return
-        reply = connection.step(fault)
+        reply = connection.step(now, fault)
         if reply is None:
             self._watch(connection)
             self._next_check = min(self._next_check, connection.deadline)
@@ -253,7 +256,7 @@ class Wire:
         del self._busy[connection]
         self._done.append(reply)
         if connection.reusable:
-            connection.polls = self._polls
+            connection.idle_since = now
             self._idle.append(connection)
             self._watch(connection)
         else:
@@ -282,18 +285,11 @@ class Wire:
         self._forget(connection)
         connection.close()
 
-    def _expire(self) -> float:
-        """Ends the requests whose time is over; gives the time.
-
-        Looks at all of them only when one may be.
-        """
-        now = self._clock()
-        if now < self._next_check:
-            return now
+    def _expire(self, now: float) -> None:
+        """Ends the requests whose time is over."""
         for connection in [each for each in self._busy if each.deadline <= now]:
-            self._advance(connection, connection.too_late())
+            self._advance(connection, now, connection.too_late())
         self._next_check = min((each.deadline for each in self._busy), default=now + 1.0)
-        return now
 
 
 class _Connection:
@@ -315,9 +311,8 @@ class _Connection:
         self._steps: Waits | None = None
         self._answer = _Answer()
         self._connected = False
-        self.started = 0.0
-        self.polls = 0  # that were made before it became idle
-        self.seen_open = False
+        self._started = 0.0
+        self.idle_since = 0.0
         self.events = 0
         self.watched: tuple[socket.socket | None, int] = (None, 0)
         self.deadline = 0.0
@@ -328,32 +323,32 @@ class _Connection:
         assert self._socket is not None  # noqa: S101 - set by the first step of every request
         return self._socket
 
-    def begin(self, request: Sequence[bytes], tag: object) -> None:
+    def begin(
+        self, request: Sequence[bytes], tag: object, now: float, *, seen_open: bool
+    ) -> None:
         self._tag = tag
-        self.started = self._clock()
-        self.seen_open = False
-        self._answer = _Answer()
+        self._started = now
         self._asked = False
         self._sending = 0.0
         self.reusable = False
-        self._steps = self._exchange(request)
+        self._steps = self._exchange(request, seen_open=seen_open)
 
-    def step(self, fault: WireError | None = None) -> Reply | None:
+    def step(self, now: float, fault: WireError | None = None) -> Reply | None:
         """Goes on as far as possible, or fails where it waits; the reply when all is over."""
         steps = self._steps
         assert steps is not None  # noqa: S101 - begin() came before
         try:
             self.events = next(steps) if fault is None else steps.throw(fault)
         except StopIteration:
-            return self._reply()
+            return self._reply(now)
         except WireError as error:
-            return self._failed(error)
+            return self._failed(error, now)
         except ssl.SSLCertVerificationError as cause:
-            return self._failed(_untrusted(self._target, cause))
+            return self._failed(_untrusted(self._target, cause), now)
         except (OSError, ValueError) as cause:  # the latter for a host that cannot be a name
-            return self._failed(_broken(self._target, cause, asked=self._asked))
+            return self._failed(_broken(self._target, cause, asked=self._asked), now)
         if self._connected:
-            self.deadline = self._clock() + self._read_timeout
+            self.deadline = now + self._read_timeout
         return None
 
     def too_late(self) -> WireError:
@@ -386,10 +381,10 @@ class _Connection:
         self._retire()
         self.close_retired()
 
-    def _reply(self) -> Reply:
+    def _reply(self, now: float) -> Reply:
         answer = self._answer
         if not answer.complete:  # an exception from elsewhere, such as Ctrl-C, has cut it off
-            return self._failed(_broken(self._target, _interrupted(), asked=self._asked))
+            return self._failed(_broken(self._target, _interrupted(), asked=self._asked), now)
         self.events = _READ
         self.reusable = answer.keep_alive
         return Reply(
@@ -398,25 +393,25 @@ class _Connection:
             answer.fields,
             b"".join(answer.pieces),
             None,
-            self._clock() - self.started,
+            now - self._started,
             self._sending,
         )
 
-    def _failed(self, error: WireError) -> Reply:
-        seconds = self._clock() - self.started
-        return Reply(self._tag, error=error, seconds=seconds, sending=self._sending)
+    def _failed(self, error: WireError, now: float) -> Reply:
+        return Reply(self._tag, error=error, seconds=now - self._started, sending=self._sending)
 
     # --- the conversation, one step at a time -------------------------------------------
 
-    def _exchange(self, request: Sequence[bytes]) -> Waits:
-        if not (self._connected and (self.seen_open or self.is_open())):
+    def _exchange(self, request: Sequence[bytes], *, seen_open: bool) -> Waits:
+        if not (self._connected and (seen_open or self.is_open())):
             yield from self._open()
+        self._answer.begin()
         self._asked = True
         try:
             rest = self._send_at_once(request)
             if rest:
                 yield from self._send(rest)
-            self._sending = self._clock() - self.started
+            self._sending = self._clock() - self._started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
             try:
@@ -429,6 +424,7 @@ class _Connection:
 
     def _open(self) -> Waits:
         self._connected = False
+        self._answer = _Answer()
         connected_by = self._clock() + self._connect_timeout
         yield from self._connect(connected_by)
         self.deadline = connected_by
@@ -576,12 +572,16 @@ def _drop(parts: deque[memoryview], size: int) -> None:
 
 
 class _Answer:
-    """An HTTP answer on its way in; httptools calls the `on_…` methods."""
+    """An HTTP answer on its way in, one after the other; httptools calls the `on_…` methods."""
 
     __slots__ = ("complete", "fields", "keep_alive", "parser", "pieces", "started", "status")
 
     def __init__(self) -> None:
         self.parser = httptools.HttpResponseParser(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Gets ready for the next one."""
         self.fields: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
         self.status = 0
