@@ -191,8 +191,7 @@ class Lane:
             if last.noted:
                 self._waiting.update(dict.fromkeys(part.fences, last))
         while start < len(requests):
-            bodies = requests.bodies[start : start + self._max_batch]
-            stop = start + cut_size(bodies, self._max_batch)
+            stop = start + cut_size(requests.bodies[start : start + self._max_batch])
             self._ready.append(Batch(requests.part(start, stop)))
             start = stop
 

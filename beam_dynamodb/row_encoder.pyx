@@ -7,16 +7,23 @@ find the row to blame, and are all there is where the package was installed with
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+    _PyBytes_Resize,
+)
 from cpython.dict cimport PyDict_Next
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, strlen
 
 
 cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
     bint PyUnicode_IS_COMPACT_ASCII(object)
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     void *PyUnicode_DATA(object)
@@ -25,37 +32,52 @@ cdef extern from "Python.h":
     int Py_DTSF_ADD_DOT_0
 
 
+cdef enum:
+    _MANY = 64  # bytes that are looked at together
+    _LEAST_ROOM = 4096
+    _WORTH_GIVING = 32768
+
+
 @cython.final
 cdef class _Text:
     """Bytes that grow; one for each call, since a call may let other threads go on."""
 
+    cdef PyObject *content  # a bytes object that nobody else knows yet, or NULL
     cdef char *data
     cdef Py_ssize_t size
     cdef Py_ssize_t room
 
-    def __cinit__(self):
-        self.size = 0
-        self.room = 4096
-        self.data = <char *>PyMem_Malloc(self.room)
-        if self.data is NULL:
-            raise MemoryError
-
     def __dealloc__(self):
-        PyMem_Free(self.data)
+        Py_XDECREF(self.content)
 
     cdef _Text clear(self):
         self.size = 0
         return self
 
+    cdef bytes taken(self):
+        """What is there; if that is much it is given away, since to copy it costs as much again."""
+        cdef PyObject *content = self.content
+        if self.size < _WORTH_GIVING:
+            return PyBytes_FromStringAndSize(self.data, self.size)
+        self.content = NULL
+        self.room = 0
+        _PyBytes_Resize(&content, self.size)
+        result = <bytes>content
+        Py_XDECREF(content)
+        return result
+
     cdef inline int reserve(self, Py_ssize_t more) except -1:
-        cdef char *data
-        if self.size + more > self.room:
-            room = (self.size + more) * 2
-            data = <char *>PyMem_Realloc(self.data, room)
-            if data is NULL:
-                raise MemoryError
-            self.data = data
-            self.room = room
+        return self._grow(more) if self.size + more > self.room else 0
+
+    cdef int _grow(self, Py_ssize_t more) except -1:
+        cdef Py_ssize_t room = self.size + more + max(self.size, _LEAST_ROOM)
+        self.room = 0
+        if self.content is NULL:
+            self.content = new_bytes(NULL, room)
+        else:
+            _PyBytes_Resize(&self.content, room)
+        self.data = PyBytes_AS_STRING(<object>self.content)
+        self.room = room
         return 0
 
     cdef inline int put(self, const char *data, Py_ssize_t size) except -1:
@@ -96,25 +118,26 @@ cdef class _Text:
         return self._put_utf8(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
 
     cdef int _put_utf8(self, const char *data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t start = 0, place = 0, looked_at = 0
-        self.reserve(size + 2)
+        cdef Py_ssize_t place = 0, tried = 0, step
         self.put('"', 1)
+        self.reserve(size + 1)
         while place < size:
-            if looked_at <= place and place + _MANY <= size:
-                looked_at = place + _MANY
-                if _are_plain(<const unsigned char *>data + place):
-                    place += _MANY
-                    continue
-            if place + 8 <= size and _is_plain(data + place):
-                place += 8
-            elif _is_special(<unsigned char>data[place]):
-                self.put(data + start, place - start)
+            step = 1
+            if place >= tried and place + _MANY <= size:
+                tried = place + _MANY
+                if _copied_plain(self.data + self.size, data + place):
+                    step = _MANY
+            if step == 1 and place + 8 <= size and _is_plain(data + place):
+                memcpy(self.data + self.size, data + place, 8)
+                step = 8
+            if step == 1 and _is_special(<unsigned char>data[place]):
                 self._put_escaped(<unsigned char>data[place])
-                place += 1
-                start = place
+                self.reserve(size - place)
             else:
-                place += 1
-        self.put(data + start, size - start)
+                if step == 1:
+                    self.data[self.size] = data[place]
+                self.size += step
+            place += step
         return self.put('"', 1)
 
     cdef int _put_escaped(self, unsigned char special) except -1:
@@ -148,17 +171,15 @@ cdef inline bint _is_plain(const char *data):
     return not found & (ones * 0x80)
 
 
-cdef enum:
-    _MANY = 64
-
-
-cdef inline bint _are_plain(const unsigned char *data):
-    """Whether none of many bytes is special; without a branch, so that they are taken at once."""
+cdef inline bint _copied_plain(char *target, const char *data):
+    """Copies many bytes; whether none is special. Without branches, so that all are taken at once."""
     cdef unsigned char found = 0, each
     cdef int place
     for place in range(_MANY):
-        each = data[place]
-        found |= <unsigned char>(each < 0x20) | <unsigned char>(each == 0x22) | <unsigned char>(each == 0x5C)
+        each = <unsigned char>data[place]
+        target[place] = <char>each
+        found |= <unsigned char>(each < 0x20) | <unsigned char>(each == 0x22)
+        found |= <unsigned char>(each == 0x5C)
     return not found
 
 
@@ -285,7 +306,7 @@ cdef class RowEncoder:
             total += text.size
             if flags & _REFUSED or (most and total > most * (len(rows) if bodies else 1)):
                 return None
-            bodies.append(PyBytes_FromStringAndSize(text.data, text.size))
+            bodies.append(text.taken())
             for column, reader in zip(columns, parts):
                 self._put_identity(text.clear(), <dict>row, <tuple>reader)
                 (<list>column).append(PyUnicode_DecodeUTF8(text.data, text.size, "strict"))

@@ -532,9 +532,12 @@ class _Waiting:
         self.latest = latest
 
     def add(self, requests: Requests) -> None:
-        """Adds newcomers; counts those that are superseded."""
+        """Adds newcomers, no two of one record; counts what is superseded."""
+        known = set(self.latest.identities)
+        has_newer = not known.isdisjoint(requests.identities)
         self.latest += requests
-        self.latest = _latest(self.latest)
+        if has_newer:
+            self.latest = _latest(self.latest)
 
     def take(self, batch_size: int) -> Requests:
         """Takes the complete batches away, and large records whatever their number."""
