@@ -183,7 +183,7 @@ class DynamoDB:
 
     def now(self) -> datetime:
         """The time as the server has it."""
-        return self._clock() + self._skew
+        return self._clock() + self._skew if self._skew else self._clock()
 
     def signer(self, used: FrozenCredentials, operation: str = _BATCH_WRITE) -> Signer:
         """A signer of requests to this endpoint.

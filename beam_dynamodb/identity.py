@@ -5,6 +5,7 @@ DynamoDB takes the numbers 1, 1.0 and 1E0 as one key, and the string "1" as anot
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 from beam_dynamodb.columns import Block, Column
@@ -13,7 +14,12 @@ from beam_dynamodb.numbers import is_short
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import AttributeValue, attribute_value, binary_size, canonical_number
 
-__all__ = ["KeyReader", "key_text", "partition_of"]
+try:
+    from beam_dynamodb import row_encoder
+except ImportError:  # it was installed where there is no compiler
+    row_encoder = None  # type: ignore[assignment]
+
+__all__ = ["KeyReader", "key_text", "partition_of", "places_by_shard"]
 
 _SCALARS = "a key must be a string, a number or bytes"
 
@@ -162,3 +168,16 @@ def _short(value: AttributeValue) -> str:
 def _bytes_of_text(text: str) -> int:
     # What no UTF-8 can hold is refused by its name when the row is written out.
     return len(text.encode(errors="surrogatepass"))
+
+
+def places_by_shard(identities: list[str], shards: int) -> dict[int, list[int]]:
+    """The places of the identities that fall into each shard, in order.
+
+    An identity's shard is the same in every process, unlike Python's own hash.
+    """
+    if row_encoder is not None:
+        return row_encoder.places_by_shard(identities, shards)
+    places: dict[int, list[int]] = {}
+    for place, identity in enumerate(identities):
+        places.setdefault(zlib.crc32(identity.encode()) % shards, []).append(place)
+    return places

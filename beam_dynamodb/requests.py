@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -44,7 +43,6 @@ __all__ = [
     "Put",
     "RequestFactory",
     "matching",
-    "shards_of",
 ]
 
 
@@ -436,11 +434,6 @@ def _ranks(rows: Iterable[Mapping[str, Any]], order_by: str) -> list[tuple[int, 
     if None in ranks:
         raise NotUniformError
     return ranks  # type: ignore[return-value]
-
-
-def shards_of(identities: Iterable[str], shards: int) -> list[int]:
-    """The shard of each identity: the same in every process, unlike Python's own hash."""
-    return [zlib.crc32(identity.encode()) % shards for identity in identities]
 
 
 def matching(bodies: Sequence[bytes], returned: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

@@ -29,8 +29,9 @@ from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
+from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Order, Pack, Sender
-from beam_dynamodb.requests import Converted, RequestFactory, shards_of
+from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.table import BATCH_MAX_REQUESTS
@@ -307,11 +308,8 @@ class ToRequest(_Failing):
     def _close(self) -> list[Any]:
         """Packs all that is held, by shard."""
         held, self._held, self._held_bytes = self._held, Requests(), 0
-        shards: defaultdict[int, list[int]] = defaultdict(list)
-        for place, shard in enumerate(shards_of(held.identities, _SHARDS)):
-            shards[shard].append(place)
         outputs: list[Any] = []
-        for shard, places in shards.items():
+        for shard, places in places_by_shard(held.identities, _SHARDS).items():
             requests = _latest(held.select(places))
             try:
                 outputs.append(self._sent(shard, requests))
@@ -408,7 +406,9 @@ def _told_apart(converted: Converted) -> Requests:
 
 def _global(value: Any, requests: Requests) -> Any:
     """A value of the global window, as early as the earliest of its requests."""
-    return windowed_value(value, min(requests.origins[1]), _GLOBAL)
+    micros = requests.origin(1)
+    earliest = micros.value if isinstance(micros, Same) else min(micros)
+    return windowed_value(value, earliest, _GLOBAL)
 
 
 class _Writing(_Failing):

@@ -239,9 +239,7 @@ class Wire:
     def _new_connection(self) -> _Connection:
         return _Connection(self.target, self._timeouts, self._clock, self._lookup)
 
-    def _advance(
-        self, connection: _Connection, now: float, fault: WireError | None = None
-    ) -> None:
+    def _advance(self, connection: _Connection, now: float, fault: WireError | None = None) -> None:
         """Lets a connection go on until it has to wait, or is done with its request."""
         if connection not in self._busy:  # an idle one became readable: the server hung up,
             if not connection.is_open():  # or sent a TLS session ticket
@@ -323,9 +321,7 @@ class _Connection:
         assert self._socket is not None  # noqa: S101 - set by the first step of every request
         return self._socket
 
-    def begin(
-        self, request: Sequence[bytes], tag: object, now: float, *, seen_open: bool
-    ) -> None:
+    def begin(self, request: Sequence[bytes], tag: object, now: float, *, seen_open: bool) -> None:
         self._tag = tag
         self._started = now
         self._asked = False

@@ -140,6 +140,11 @@ class Requests:
         """The columns of the origins."""
         return list(map(self._values, range(self._FIELDS, len(self.columns))))
 
+    def origin(self, part: int) -> Column:
+        """The column of one part of the origins."""
+        column: Column = self.columns[self._FIELDS + part]
+        return column
+
     @property
     def table(self) -> str | None:
         """The table of all of them; None where nobody has seen that it is one."""
@@ -170,7 +175,8 @@ class Requests:
         mine, count = self.columns, len(self)
         for field in reversed(range(len(mine) if others else 0)):  # fences before identities
             if type(mine[field]) is Same:
-                if mine[field] == others.columns[field]:
+                theirs = others.columns[field]
+                if mine[field] is theirs or mine[field] == theirs:
                     continue
                 mine[field] = self._values(field)[:count]
             mine[field] += others._values(field)

@@ -16,8 +16,9 @@ import pytest
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.client import Answer
+from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Pack
-from beam_dynamodb.requests import RequestFactory, shards_of
+from beam_dynamodb.requests import RequestFactory
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.write_requests import Requests, Same
 from beam_dynamodb.writer import Gate, Writer, WriterLimits
@@ -65,8 +66,7 @@ def converted(elements: list[dict[str, Any]]) -> Requests:
 
 
 def packed(requests: Requests) -> list[bytes]:
-    shards = shards_of(requests.identities, 8)
-    by_shard = [[n for n, shard in enumerate(shards) if shard == each] for each in range(8)]
+    by_shard = places_by_shard(requests.identities, 8).values()
     return [Pack(keep_latest(requests.select(places))).to_bytes() for places in by_shard]
 
 

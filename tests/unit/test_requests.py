@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_dynamodb import identity
 from beam_dynamodb.errors import RowError
-from beam_dynamodb.requests import Delete, Put, RequestFactory, matching, shards_of
+from beam_dynamodb.identity import places_by_shard
+from beam_dynamodb.requests import Delete, Put, RequestFactory, matching
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.write_requests import Request
 
@@ -205,7 +207,19 @@ def test_the_identity_is_typed_and_numbers_compare_by_value(
 
 def test_shards_are_the_same_in_every_process() -> None:
     # Fixed numbers: a job that is updated finds its state where the old version left it.
-    assert shards_of(["N1:1", "S1:a", "S3:bob"], 64) == [54, 0, 59]
+    assert places_by_shard(["N1:1", "S1:a", "S3:bob"], 64) == {54: [0], 0: [1], 59: [2]}
+
+
+@given(st.lists(st.text(alphabet=st.characters(codec="utf-8"))), st.integers(1, 100))
+def test_shards_are_the_same_with_and_without_a_compiler(
+    identities: list[str], shards: int
+) -> None:
+    compiled = identity.places_by_shard(identities, shards)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identity, "row_encoder", None)
+        plain = identity.places_by_shard(identities, shards)
+    assert compiled == plain
+    assert list(compiled) == list(plain)
 
 
 # --- order ---------------------------------------------------------------------------------
