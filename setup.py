@@ -41,12 +41,13 @@ class build_with_mains(build_py):  # noqa: N801 - as setuptools names commands
 
 
 # Optional: without a compiler or Cython the package is installed all the same, and slower.
-_ROW_ENCODER = Extension(
-    "beam_dynamodb.row_encoder", ["beam_dynamodb/row_encoder.pyx"], optional=True
-)
+_COMPILED = [
+    Extension(f"beam_dynamodb.{name}", [f"beam_dynamodb/{name}.pyx"], optional=True)
+    for name in ("equal_to", "row_encoder")
+]
 
 setup(
     license="Apache-2.0",
     cmdclass={"build_py": build_with_mains},
-    ext_modules=[_ROW_ENCODER],
+    ext_modules=_COMPILED,
 )

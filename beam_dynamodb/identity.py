@@ -6,7 +6,7 @@ DynamoDB takes the numbers 1, 1.0 and 1E0 as one key, and the string "1" as anot
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from beam_dynamodb.columns import Block, Column
 from beam_dynamodb.errors import RowError
@@ -14,10 +14,13 @@ from beam_dynamodb.numbers import is_short
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import AttributeValue, attribute_value, binary_size, canonical_number
 
+_ByShard = Callable[[list[str], int], dict[int, list[int]]]
+
+_compiled: _ByShard | None
 try:
-    from beam_dynamodb import row_encoder
+    from beam_dynamodb.row_encoder import places_by_shard as _compiled
 except ImportError:  # it was installed where there is no compiler
-    row_encoder = None  # type: ignore[assignment]
+    _compiled = None
 
 __all__ = ["KeyReader", "key_text", "partition_of", "places_by_shard"]
 
@@ -175,8 +178,8 @@ def places_by_shard(identities: list[str], shards: int) -> dict[int, list[int]]:
 
     An identity's shard is the same in every process, unlike Python's own hash.
     """
-    if row_encoder is not None:
-        return row_encoder.places_by_shard(identities, shards)
+    if _compiled is not None:
+        return _compiled(identities, shards)
     places: dict[int, list[int]] = {}
     for place, identity in enumerate(identities):
         places.setdefault(zlib.crc32(identity.encode()) % shards, []).append(place)

@@ -151,7 +151,7 @@ def _make_late_bodies(requests: Requests) -> None:
         requests.bodies[:] = _with(places, requests.bodies, _wire(rows))
 
 
-def _wire(rows: Sequence[dict[str, Any]]) -> Sequence[bytes]:
+def _wire(rows: Sequence[dict[str, Any]]) -> list[bytes]:
     """The bodies of rows that are known to be fit."""
     encoded = _encoder.encode(list(rows)) if _encoder is not None else None
     return Block(rows).wire(*PUT_AROUND) if encoded is None else encoded[0]

@@ -31,6 +31,7 @@ from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Order, Pack, Sender
+from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
 from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
@@ -198,7 +199,7 @@ class ToRequest(_Failing):
         self._most_held = self._sink.options.sink_requests_max_buffered
 
     def process(
-        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
+        self, element: Any = ELEMENT, windowed: Any = WINDOWED_VALUE
     ) -> Iterable[Any] | None:
         self._taken.append(windowed)
         return self._convert() if len(self._taken) >= self._block_rows else None
@@ -573,8 +574,10 @@ class _WritingLatest(_Writing):
         return chain(self._write(rest), super().finish_bundle())
 
     def _add(self, shard: int, pack: Pack) -> Iterable[Any]:
-        for each in self._orders[shard].arrived(pack):
-            yield from self._write(self._complete(shard, each))
+        # A chain, since each row would pass through a generator's frame.
+        return chain.from_iterable(
+            self._write(self._complete(shard, each)) for each in self._orders[shard].arrived(pack)
+        )
 
     def _complete(self, shard: int, pack: Pack) -> Requests:
         """Adds a pack to what waits in a shard; takes the batches that are complete then."""
@@ -602,8 +605,7 @@ class WriteLatestOfShard(_WritingLatest):
 
     def process(self, element: tuple[int, Iterable[Pack]]) -> Iterable[Any]:
         shard, packs = element
-        for pack in packs:
-            yield from self._add(shard, pack)
+        return chain.from_iterable(self._add(shard, pack) for pack in packs)
 
 
 class _Held(_Waiting):

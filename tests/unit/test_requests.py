@@ -216,7 +216,7 @@ def test_shards_are_the_same_with_and_without_a_compiler(
 ) -> None:
     compiled = identity.places_by_shard(identities, shards)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, "row_encoder", None)
+        patch.setattr(identity, "_compiled", None)
         plain = identity.places_by_shard(identities, shards)
     assert compiled == plain
     assert list(compiled) == list(plain)
