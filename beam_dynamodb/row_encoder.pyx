@@ -217,10 +217,15 @@ for _byte in range(256):
     _CRC_32[_byte] = _crc_of_byte(_byte)
 
 
-cdef uint32_t _crc_32(const unsigned char *data, Py_ssize_t size):
-    """As `zlib.crc32`, which takes longer to be called than this takes for a key."""
+cdef uint32_t _crc_of(str text) except? 0:
+    """As `zlib.crc32` of its UTF-8, which takes longer to be called than this takes for a key."""
     cdef uint32_t crc = 0xFFFFFFFF
-    cdef Py_ssize_t place
+    cdef Py_ssize_t place, size = PyUnicode_GET_LENGTH(text)
+    cdef const unsigned char *data = <const unsigned char *>PyUnicode_DATA(text)
+    cdef bytes encoded
+    if not PyUnicode_IS_COMPACT_ASCII(text):
+        encoded = PyUnicode_AsUTF8String(text)
+        data, size = <const unsigned char *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
     for place in range(size):
         crc = crc >> 8 ^ _CRC_32[(crc ^ data[place]) & 0xFF]
     return crc ^ 0xFFFFFFFF
@@ -229,15 +234,14 @@ cdef uint32_t _crc_32(const unsigned char *data, Py_ssize_t size):
 def places_by_shard(list identities not None, uint32_t shards):
     """As `identity.places_by_shard`, which says what it gives."""
     cdef dict places = {}
+    cdef list known = [None] * shards
     cdef Py_ssize_t place
-    for place, identity in enumerate(identities):
-        encoded = PyUnicode_AsUTF8String(identity)
-        shard = _crc_32(<const unsigned char *>PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
-        shard %= shards
-        several = places.get(shard)
-        if several is None:
-            several = places[shard] = []
-        (<list>several).append(place)
+    cdef uint32_t shard
+    for place in range(len(identities)):
+        shard = _crc_of(<str?>identities[place]) % shards
+        if known[shard] is None:
+            known[shard] = places[shard] = []
+        (<list>known[shard]).append(place)
     return places
 
 
