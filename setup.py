@@ -14,7 +14,8 @@ from setuptools.command.build_py import build_py
 
 _MAINS = ("pipelines", "templates")
 _IMPORT = re.compile(rf"^(\s*(?:from|import) )({'|'.join(_MAINS)})\b", re.MULTILINE)
-_COMMAND = re.compile(r"python -m (?:pipelines|templates)\.(load|sql|replay)\b")
+_COMMAND = re.compile(r"python -m (?:pipelines|templates)\.(load|sql|replay|launch)\b")
+_RENAMED = {"launch": "template"}
 
 
 class build_with_mains(build_py):  # noqa: N801 - as setuptools names commands
@@ -37,7 +38,12 @@ class build_with_mains(build_py):  # noqa: N801 - as setuptools names commands
         text = _IMPORT.sub(r"\1beam_dynamodb.\2", path.read_text(encoding="utf-8"))
         target = Path(self.build_lib, "beam_dynamodb", path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_COMMAND.sub(r"beam-dynamodb \1", text), encoding="utf-8")
+        target.write_text(_COMMAND.sub(_installed, text), encoding="utf-8")
+
+
+def _installed(command: re.Match[str]) -> str:
+    """What a main is called where the wheel is installed."""
+    return f"beam-dynamodb {_RENAMED.get(command[1], command[1])}"
 
 
 # Optional: without a compiler or Cython the package is installed all the same, and slower.

@@ -160,7 +160,7 @@ class Lane:
         distinct = set(fences)
         if (  # as mostly
             len(distinct) == len(fences)
-            and distinct.isdisjoint(self._waiting)
+            and self._waiting.keys().isdisjoint(distinct)  # looks at the fewer of both
             and distinct.isdisjoint(self._flying)
         ):
             self._append(requests)

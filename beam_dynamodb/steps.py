@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -67,7 +67,8 @@ _BLOCK_BYTES = 1024 * 1024
 """So many rows become requests together, or fewer if these hold so much."""
 
 _HELD_BYTES = 16 * 1024 * 1024
-"""Packs travel on when all of them together hold this much, or `sink.requests.max-buffered`."""
+"""Rows are packed, and packs travel on, so that all together hold no more than this, nor more than
+`sink.requests.max-buffered`."""
 
 _STAYING_BYTES = 256 * 1024
 """What waits in a shard goes without a complete batch when it holds so much."""
@@ -191,6 +192,8 @@ class ToRequest(_Failing):
         self._held = Requests()
         self._held_bytes = 0
         self._held_is_plain = True
+        self._going: deque[tuple[Any, int, int]] = deque()
+        self._going_rows = self._going_bytes = 0
         self._sender = Sender(os.urandom(8))
         table = self._settings.table
         table = table.get() if isinstance(table, ValueProvider) else table
@@ -205,7 +208,9 @@ class ToRequest(_Failing):
         return self._convert() if len(self._taken) >= self._block_rows else None
 
     def finish_bundle(self) -> Iterable[Any]:
-        return [*self._convert(), *self._close()]
+        outputs = self._convert()
+        self._close(outputs)
+        return [*outputs, *self._go_on(0, 0)]
 
     def _convert(self) -> list[Any]:
         """Turns what was taken into requests; gives what is ready to go on."""
@@ -230,7 +235,8 @@ class ToRequest(_Failing):
         self._block_rows = min(
             _BLOCK_ROWS, self._most_held, 1 + _BLOCK_BYTES * len(taken) // (size + 1)
         )
-        return outputs + self._pack(requests, size)
+        self._pack(requests, size, outputs)
+        return outputs
 
     def _by_factory(
         self, columns: list[Any], outputs: list[Any]
@@ -295,31 +301,45 @@ class ToRequest(_Failing):
         record = self._dead_letter(error, element, body)
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
-    def _pack(self, requests: Requests, size: int) -> list[Any]:
-        """Puts requests into their packs; gives the packs that are ready to go on."""
+    def _pack(self, requests: Requests, size: int, outputs: list[Any]) -> None:
+        """Puts requests into their packs; adds the packs that go on to the outputs."""
         if not requests:
-            return []
+            return
         if not self._keyed:
-            return [_global(Pack(requests), requests)]
+            outputs.append(_global(Pack(requests), requests))
+            return
         self._held += requests
         self._held_bytes += size
-        full = len(self._held) + self._block_rows > self._most_held
-        return self._close() if full or self._held_bytes >= _HELD_BYTES else []
+        rows, most = len(self._held), self._most_held - self._block_rows
+        outputs += self._go_on(most - rows, _HELD_BYTES - self._held_bytes)
+        if rows > most or self._held_bytes >= _HELD_BYTES:
+            self._close(outputs)
 
-    def _close(self) -> list[Any]:
-        """Packs all that is held, by shard."""
+    def _go_on(self, most_rows: int, most_bytes: int) -> Iterator[Any]:
+        """Lets packs go until those that stay hold no more than this.
+
+        One now and then, not all at once: so the writer, which only works when it gets one, has
+        requests on their way all the time.
+        """
+        going = self._going
+        while going and (self._going_rows > most_rows or self._going_bytes > most_bytes):
+            pack, rows, size = going.popleft()
+            self._going_rows -= rows
+            self._going_bytes -= size
+            yield pack
+
+    def _close(self, outputs: list[Any]) -> None:
+        """Packs all that is held, by shard; adds what can't be packed to the outputs."""
         held, self._held, self._held_bytes = self._held, Requests(), 0
-        outputs: list[Any] = []
         for shard, places in places_by_shard(held.identities, _SHARDS).items():
             requests = _latest(held.select(places))
             try:
-                outputs.append(self._sent(shard, requests))
+                self._send(shard, requests)
             except Exception:
                 rest = self._without_unpicklable(requests, outputs)
                 if rest:
-                    outputs.append(self._sent(shard, rest))
+                    self._send(shard, rest)
         self._held_is_plain = True
-        return outputs
 
     def _without_unpicklable(self, requests: Requests, outputs: list[Any]) -> Requests:
         """Those that can be pickled; the others are refused."""
@@ -332,12 +352,15 @@ class ToRequest(_Failing):
                 outputs.append(self._unpicklable(cause, request))
         return requests.select(fit)
 
-    def _sent(self, shard: int, requests: Requests) -> Any:
+    def _send(self, shard: int, requests: Requests) -> None:
         pack = Pack(requests)
+        size = len(pack)
         if not self._held_is_plain:
             pack.close()  # which tells whether it can be
         self._sender.stamp(shard, pack)
-        return _global((shard, pack), requests)
+        self._going.append((_global((shard, pack), requests), len(requests), size))
+        self._going_rows += len(requests)
+        self._going_bytes += size
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
         element, micros, windows = request.origin

@@ -324,6 +324,7 @@ class _Connection:
     def begin(self, request: Sequence[bytes], tag: object, now: float, *, seen_open: bool) -> None:
         self._tag = tag
         self._started = now
+        self._answer.begin()
         self._asked = False
         self._sending = 0.0
         self.reusable = False
@@ -338,11 +339,11 @@ class _Connection:
         except StopIteration:
             return self._reply(now)
         except WireError as error:
-            return self._failed(error, now)
+            return self._failed(error)
         except ssl.SSLCertVerificationError as cause:
-            return self._failed(_untrusted(self._target, cause), now)
+            return self._failed(_untrusted(self._target, cause))
         except (OSError, ValueError) as cause:  # the latter for a host that cannot be a name
-            return self._failed(_broken(self._target, cause, asked=self._asked), now)
+            return self._failed(_broken(self._target, cause, asked=self._asked))
         if self._connected:
             self.deadline = now + self._read_timeout
         return None
@@ -380,7 +381,7 @@ class _Connection:
     def _reply(self, now: float) -> Reply:
         answer = self._answer
         if not answer.complete:  # an exception from elsewhere, such as Ctrl-C, has cut it off
-            return self._failed(_broken(self._target, _interrupted(), asked=self._asked), now)
+            return self._failed(_broken(self._target, _interrupted(), asked=self._asked))
         self.events = _READ
         self.reusable = answer.keep_alive
         return Reply(
@@ -393,15 +394,15 @@ class _Connection:
             self._sending,
         )
 
-    def _failed(self, error: WireError, now: float) -> Reply:
-        return Reply(self._tag, error=error, seconds=now - self._started, sending=self._sending)
+    def _failed(self, error: WireError) -> Reply:
+        seconds = self._clock() - self._started  # to look a name up may have taken long
+        return Reply(self._tag, error=error, seconds=seconds, sending=self._sending)
 
     # --- the conversation, one step at a time -------------------------------------------
 
     def _exchange(self, request: Sequence[bytes], *, seen_open: bool) -> Waits:
         if not (self._connected and (seen_open or self.is_open())):
             yield from self._open()
-        self._answer.begin()
         self._asked = True
         try:
             rest = self._send_at_once(request)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_dynamodb import wire as wire_module
 from beam_dynamodb.wire import Reply, Target, Wire
 from tests.fakes import FakeClock
 from tests.scripted import (
@@ -104,6 +105,23 @@ def test_a_request_that_an_exception_cuts_off_is_never_taken_for_answered(
                 found += wire.poll(0.05)
     assert calls > moment, "the exception came too late to matter"
     assert all(reply.error is not None or reply.status == 200 for reply in found)
+
+
+def test_the_answer_before_is_never_taken_for_that_of_a_request_that_was_cut_off(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with scripted(answer_all) as server:
+        wire = connect(server, clock=FakeClock(), read_timeout=0.3)  # so it asks who is open
+        assert ask(wire).status == 200
+        monkeypatch.setattr(wire_module._Connection, "is_open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            wire.send([head(b"y"), b"y"], "cut off")
+        monkeypatch.undo()
+    found = [reply for _ in range(10) for reply in wire.poll(0.05)]
+    assert all(reply.error is not None for reply in found)
 
 
 # --- answers -------------------------------------------------------------------------------
