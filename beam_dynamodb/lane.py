@@ -178,7 +178,9 @@ class Lane:
             self._waiting[fence] = Batch(one, noted=True)
         else:
             self._append(one)
-            self._note(self._ready[-1])
+            last = self._ready[-1]
+            if not last.noted:
+                self._note(last.requests, last)
         return False
 
     def _append(self, requests: Requests) -> None:
@@ -189,7 +191,7 @@ class Lane:
             last, part = self._ready[-1], requests.part(0, start)
             last += Batch(part)
             if last.noted:
-                self._waiting.update(dict.fromkeys(part.fences, last))
+                self._note(part, last)
         while start < len(requests):
             stop = start + cut_size(requests.bodies[start : start + self._max_batch])
             self._ready.append(Batch(requests.part(start, stop)))
@@ -207,11 +209,11 @@ class Lane:
         """Notes what is ready: only when more comes, for most batches have left by then."""
         for batch in self._ready:
             if not batch.noted:
-                self._note(batch)
+                self._note(batch.requests, batch)
 
-    def _note(self, batch: Batch) -> None:
+    def _note(self, requests: Requests, batch: Batch) -> None:
         if not self._key_is_unknown:
-            self._waiting.update(dict.fromkeys(batch.requests.fences, batch))
+            self._waiting.update(dict.fromkeys(requests.fences, batch))
             batch.noted = True
 
     # --- what goes out -------------------------------------------------------------------
@@ -244,11 +246,11 @@ class Lane:
             more = ready.popleft()
             if room < len(more):
                 more, rest = more.split(room)
-                self._note(rest)
+                self._note(rest.requests, rest)
                 ready.appendleft(rest)
             if batch.noted is not more.noted:
-                self._note(batch)
-                self._note(more)
+                self._note(batch.requests, batch)
+                self._note(more.requests, more)
             batch += more
         self._ready_count -= len(batch)
         return batch
@@ -350,7 +352,7 @@ class Lane:
         """Puts requests that `landed` gave back off until a moment."""
         if self._key_is_unknown:
             when = max(when, self.settled_at)
-        self._note(batch)
+        self._note(batch.requests, batch)
         heapq.heappush(self._later, (when, next(self._ticket), batch))
 
     def apart(self, batch: Batch) -> None:
@@ -361,7 +363,7 @@ class Lane:
         """
         halves = [half for half in batch.split((len(batch) + 1) // 2) if half]
         for half in halves:
-            self._note(half)
+            self._note(half.requests, half)
         self._parts.extendleft(reversed(halves))
 
     def doubt(self, flight: Flight, until: float) -> None:
