@@ -58,10 +58,6 @@ NAMESPACE = "beam_dynamodb"
 FAILED = "failed"
 """The tag of dead letters."""
 
-_SHARDS = 32
-"""Into how many shards the identities fall: the most workers that can deduplicate at once. Each
-one more makes packs smaller, and costs Beam milliseconds for the state of each bundle."""
-
 _BLOCK_ROWS = 100
 _BLOCK_BYTES = 1024 * 1024
 """So many rows become requests together, or fewer if these hold so much."""
@@ -69,6 +65,18 @@ _BLOCK_BYTES = 1024 * 1024
 _HELD_BYTES = 16 * 1024 * 1024
 """Rows are packed, and packs travel on, so that all together hold no more than this, nor more than
 `sink.requests.max-buffered`."""
+
+_PACK_ROWS = 500
+_PACK_BYTES = 512 * 1024
+_PACK_SHARE = 20
+"""What is held for each shard where few rows are superseded: enough to share what a pack costs,
+little enough to stay in the processor's cache where there is one shard, and no more than a
+twentieth of `sink.requests.max-buffered`, since the writer may hold all of that too."""
+
+_WORTH_HOLDING = 0.02
+_TRY_AGAIN = 400
+"""Where this share of the rows is superseded, as many are held as may be: each of them spares a
+write. Where it is not, that is tried again after so many times that few were held."""
 
 _STAYING_BYTES = 256 * 1024
 """What waits in a shard goes without a complete batch when it holds so much."""
@@ -187,6 +195,19 @@ class ToRequest(_Failing):
 
     _block_rows = 1
 
+    def __init__(self, settings: Settings, handling: ErrorHandling | None, shards: int) -> None:
+        """Makes the step.
+
+        Args:
+            settings: What the user gave.
+            handling: What becomes of rows that fail.
+            shards: Into how many shards the identities fall, where there are keys: as many
+                workers can deduplicate at once.
+        """
+        super().__init__(settings, handling)
+        self._shards = shards
+        self._few_left = 0
+
     def start_bundle(self) -> None:
         self._taken: list[Any] = []
         self._held = Requests()
@@ -199,7 +220,7 @@ class ToRequest(_Failing):
         table = table.get() if isinstance(table, ValueProvider) else table
         self._factory = None if callable(table) else self._sink.factory(str(table))
         self._keyed = bool(self._settings.partitioned_by)
-        self._most_held = self._sink.options.sink_requests_max_buffered
+        self._limit = self._sink.options.sink_requests_max_buffered
 
     def process(
         self, element: Any = ELEMENT, windowed: Any = WINDOWED_VALUE
@@ -233,7 +254,7 @@ class ToRequest(_Failing):
             requests += converted.requests if factory is self._factory else _told_apart(converted)
         size = sum(map(len, requests.bodies))
         self._block_rows = min(
-            _BLOCK_ROWS, self._most_held, 1 + _BLOCK_BYTES * len(taken) // (size + 1)
+            _BLOCK_ROWS, self._limit, 1 + _BLOCK_BYTES * len(taken) // (size + 1)
         )
         self._pack(requests, size, outputs)
         return outputs
@@ -305,15 +326,28 @@ class ToRequest(_Failing):
         """Puts requests into their packs; adds the packs that go on to the outputs."""
         if not requests:
             return
-        if not self._keyed:
-            outputs.append(_global(Pack(requests), requests))
-            return
         self._held += requests
         self._held_bytes += size
-        rows, most = len(self._held), self._most_held - self._block_rows
-        outputs += self._go_on(most - rows, _HELD_BYTES - self._held_bytes)
-        if rows > most or self._held_bytes >= _HELD_BYTES:
-            self._close(outputs)
+        most_rows, most_bytes = self._most_held()
+        most_rows -= self._block_rows  # that are taken next
+        if len(self._held) > most_rows or self._held_bytes >= most_bytes:
+            self._hold_as_pays(self._held, self._close(outputs))
+        outputs += self._go_on(most_rows - len(self._held), most_bytes - self._held_bytes)
+
+    def _most_held(self) -> tuple[int, int]:
+        """How many rows, and bytes of them, may be held."""
+        if self._keyed and not self._few_left:
+            return self._limit, _HELD_BYTES
+        rows = self._shards * min(_PACK_ROWS, self._limit // _PACK_SHARE)
+        return min(rows, self._limit), min(self._shards * _PACK_BYTES, _HELD_BYTES)
+
+    def _hold_as_pays(self, held: Requests, superseded: int) -> None:
+        """Decides how many are held next, by what became of those that were."""
+        # Where another order counts than that of arrival, an older one may still come.
+        if superseded >= _WORTH_HOLDING * len(held) or not isinstance(held.columns[3], Same):
+            self._few_left = 0
+        else:
+            self._few_left = self._few_left - 1 if self._few_left else _TRY_AGAIN
 
     def _go_on(self, most_rows: int, most_bytes: int) -> Iterator[Any]:
         """Lets packs go until those that stay hold no more than this.
@@ -328,18 +362,40 @@ class ToRequest(_Failing):
             self._going_bytes -= size
             yield pack
 
-    def _close(self, outputs: list[Any]) -> None:
-        """Packs all that is held, by shard; adds what can't be packed to the outputs."""
+    def _close(self, outputs: list[Any]) -> int:
+        """Packs all that is held, by shard; adds what can't be packed to the outputs.
+
+        Returns:
+            How many rows were superseded.
+        """
         held, self._held, self._held_bytes = self._held, Requests(), 0
-        for shard, places in places_by_shard(held.identities, _SHARDS).items():
-            requests = _latest(held.select(places))
-            try:
-                self._send(shard, requests)
-            except Exception:
-                rest = self._without_unpicklable(requests, outputs)
-                if rest:
-                    self._send(shard, rest)
+        if not held:
+            return 0
+        if not self._keyed:
+            self._send(None, held)
+            return 0
+        superseded = 0
+        for shard, requests in self._by_shard(held):
+            latest = _latest(requests)
+            superseded += len(requests) - len(latest)
+            for start in range(0, len(latest), _PACK_ROWS):
+                self._send_fit(shard, latest.part(start, start + _PACK_ROWS), outputs)
         self._held_is_plain = True
+        return superseded
+
+    def _by_shard(self, held: Requests) -> Iterable[tuple[int, Requests]]:
+        if self._shards == 1:
+            return [(0, held)]
+        places_of = places_by_shard(held.identities, self._shards)
+        return ((shard, held.select(places)) for shard, places in places_of.items())
+
+    def _send_fit(self, shard: int, requests: Requests, outputs: list[Any]) -> None:
+        try:
+            self._send(shard, requests)
+        except Exception:
+            rest = self._without_unpicklable(requests, outputs)
+            if rest:
+                self._send(shard, rest)
 
     def _without_unpicklable(self, requests: Requests, outputs: list[Any]) -> Requests:
         """Those that can be pickled; the others are refused."""
@@ -352,13 +408,17 @@ class ToRequest(_Failing):
                 outputs.append(self._unpicklable(cause, request))
         return requests.select(fit)
 
-    def _send(self, shard: int, requests: Requests) -> None:
+    def _send(self, shard: int | None, requests: Requests) -> None:
+        """Gives a pack its turn to go on; None for those that go to any worker."""
         pack = Pack(requests)
         size = len(pack)
-        if not self._held_is_plain:
-            pack.close()  # which tells whether it can be
-        self._sender.stamp(shard, pack)
-        self._going.append((_global((shard, pack), requests), len(requests), size))
+        value: Any = pack
+        if shard is not None:
+            if not self._held_is_plain:
+                pack.close()  # which tells whether it can be
+            self._sender.stamp(shard, pack)
+            value = shard, pack
+        self._going.append((_global(value, requests), len(requests), size))
         self._going_rows += len(requests)
         self._going_bytes += size
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.combiners import CountCombineFn
 from apache_beam.transforms.core import Windowing
 from apache_beam.transforms.display import DisplayDataItem
+from apache_beam.transforms.external import ExternalTransform
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints import KV
 from apache_beam.utils.shared import Shared
@@ -38,6 +40,11 @@ if TYPE_CHECKING:
     from beam_dynamodb.ddl import Table
 
 __all__ = ["ReadFromDynamoDB", "WriteToDynamoDB"]
+
+_SHARDS = 32
+"""Into how many shards the identities of records fall where nobody knows how many workers there
+are: the most that can deduplicate at once. Each one more lets more rows wait, and costs Beam
+milliseconds for the state of each bundle. The DirectRunner tells its workers: a shard for each."""
 
 
 class WriteToDynamoDB(beam.PTransform[Any, Any]):
@@ -261,8 +268,9 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
                 ToColumns(self._columns, settings, handling)
             ).with_outputs(FAILED, main="rows")
             failures = [undeclared]
+        shards = (_local_workers(rows.pipeline) or _SHARDS) if settings.partitioned_by else 1
         requests, refused = rows | "ToRequest" >> beam.ParDo(
-            ToRequest(settings, handling)
+            ToRequest(settings, handling, shards)
         ).with_outputs(FAILED, main="requests")
         requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
         written, failed = self._write(requests, handling, is_bounded=rows.is_bounded)
@@ -280,7 +288,8 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         if self._settings.partitioned_by:
             requests.element_type = KV[int, Pack]
             step = WriteLatest if is_bounded else WriteLatestUntilTimeout
-            if is_bounded and _has_local_workers(requests.pipeline):
+            # Fused with what is before it, a stateful step would have one worker of several.
+            if is_bounded and _local_workers(requests.pipeline) > 1:
                 requests, step = requests | "Shards" >> beam.GroupByKey(), WriteLatestOfShard
         write = beam.ParDo(step(self._settings, handling))
         written, failed = requests | label >> write.with_outputs(FAILED, main="written")
@@ -335,14 +344,18 @@ class ReadFromDynamoDB(beam.PTransform[Any, Any]):
         )
 
 
-def _has_local_workers(pipeline: beam.Pipeline) -> bool:
-    """Whether the pipeline runs in several processes or threads of the DirectRunner.
+def _local_workers(pipeline: beam.Pipeline) -> int:
+    """How many processes or threads of the DirectRunner the pipeline runs in; 0 elsewhere.
 
     It gives a stateful step, and all that is fused with it, to one of them; what is grouped it
     gives to all. Elsewhere a stateful step is the better one: Flink holds a group in memory.
     """
-    workers = pipeline.options.view_as(DirectOptions).direct_num_workers
-    return workers != 1 and isinstance(pipeline.runner, (SwitchingDirectRunner, FnApiRunner))
+    # What an expansion service makes has a runner there, but runs in the pipeline that asked.
+    is_expanded = ExternalTransform.get_local_namespace() != "external"
+    if is_expanded or not isinstance(pipeline.runner, (SwitchingDirectRunner, FnApiRunner)):
+        return 0
+    workers = int(pipeline.options.view_as(DirectOptions).direct_num_workers)
+    return workers or os.cpu_count() or 1
 
 
 class _Threshold(beam.PTransform[Any, Any]):

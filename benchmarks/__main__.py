@@ -13,12 +13,12 @@ from pathlib import Path
 
 from benchmarks import plot, report
 from benchmarks.cases import CASES, ROWS, Case, named
-from benchmarks.environments import Missing, java_command, machine, python_of, versions
+from benchmarks.environments import OWN, Missing, java_command, machine, python_of, versions
 from benchmarks.results import Results
 from benchmarks.runner import Failed, Target, measure, profiled
 
 _HERE = Path(__file__).parent
-_PACKAGES = ("apache-beam", "beam-dynamodb", "boto3", "botocore")
+_PACKAGES = ("apache-beam", "boto3", "botocore")
 _PROFILE_LINES = 45
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"{case.name:20} {case.title}" for case in CASES))
         return 0
     if options.profile:
-        return _profile(options.profile, options.rows)
+        return _profile(_available(options.profile)[0], options.rows)
     cases, left_out = _available(options.only)
     results = _new_results(options.rows, cases, left_out)
     target = None
@@ -60,8 +60,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--table", help="a table there whose key is the number user_id")
     add("--region", default="us-east-2", help="its AWS region")
     options = parser.parse_args(argv)
-    if options.profile and any(case.is_java or case.environment for case in options.profile):
-        parser.error("--profile takes cases of this package and of boto3")
+    if options.profile and any(case.is_java for case in options.profile):
+        parser.error("--profile takes cases in Python")
     if options.endpoint and not options.table:
         parser.error("--endpoint needs --table, the name of a table whose key is `user_id` (N)")
     return options
@@ -91,8 +91,9 @@ def _available(cases: list[Case]) -> tuple[list[Case], list[str]]:
 
 
 def _new_results(rows: int, cases: list[Case], left_out: list[str]) -> Results:
-    packages: dict[str, str | None] = dict.fromkeys(_PACKAGES)
-    packages |= {case.environment: case.environment for case in cases if case.environment}
+    environments = {case.environment for case in cases if not case.is_java}
+    packages = dict.fromkeys(_PACKAGES if OWN in environments else (), OWN)
+    packages |= {each: each for each in sorted(environments - {OWN})}
     programs = {case.contender.partition(".")[2] for case in cases if case.is_java}
     return Results(
         rows=rows,

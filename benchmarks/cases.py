@@ -9,6 +9,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks.environments import OWN
+
 __all__ = ["CASES", "ROWS", "Case", "named"]
 
 ROWS = 300_000
@@ -32,7 +34,7 @@ class Case:
             does not depend on it.
         late_ms: How late the stub answers.
         tls: Whether the stub speaks TLS.
-        environment: The package that it needs in an environment of its own.
+        environment: The package in whose environment it runs, if it is Python.
         runs: How often a JVM runs it; the first time is cold, the last is warm.
         versus: The case of ours whose cost its own is compared with.
     """
@@ -44,7 +46,7 @@ class Case:
     share: Fraction = Fraction(1)
     late_ms: float = 0
     tls: bool = False
-    environment: str | None = None
+    environment: str = OWN
     runs: int = 1
     versus: str = "ours-keys"
 

@@ -12,10 +12,14 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 
-__all__ = ["Missing", "java_command", "machine", "python_of", "versions"]
+__all__ = ["OWN", "Missing", "java_command", "machine", "python_of", "versions"]
+
+OWN = "beam-dynamodb"
+"""The environment of whoever installs this package: what it requires, and no tools for developing,
+with which starting a worker process takes twice as long."""
 
 ROOT = Path(__file__).parents[1]
 _JAVA = ROOT / "benchmarks" / "java"
@@ -29,16 +33,20 @@ class Missing(Exception):
     """A contender cannot be had on this machine; the text says what is missing."""
 
 
-def python_of(package: str | None) -> Path:
+def python_of(package: str) -> Path:
     """The interpreter that has a package; aiobotocore, for one, wants a botocore of its own.
+
+    This package itself is read from the checkout.
 
     Raises:
         Missing: It cannot be installed.
     """
-    if package is None:
-        return Path(sys.executable)
-    tag = f"{package}-{sys.version_info.major}.{sys.version_info.minor}"
-    return _cached(tag, lambda into: _install(package, into)) / "bin" / "python"
+    wanted, tag = [package], package
+    if package == OWN:
+        wanted = [each for each in requires(OWN) or () if "extra ==" not in each]
+        tag += "-" + hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]
+    tag += f"-{sys.version_info.major}.{sys.version_info.minor}"
+    return _cached(tag, lambda into: _install(wanted, into)) / "bin" / "python"
 
 
 def java_command(program: str) -> list[str]:
@@ -63,14 +71,14 @@ def java_command(program: str) -> list[str]:
     return [java, *_OPENED, "-cp", f"{place / 'classes'}:{place / 'lib'}/*", _PROGRAMS[program]]
 
 
-def versions(packages: Mapping[str, str | None], programs: set[str]) -> dict[str, str]:
+def versions(packages: Mapping[str, str], programs: set[str]) -> dict[str, str]:
     """What is installed.
 
     Args:
         packages: The packages to look for, each with the environment in which it is.
         programs: The programs in Java that were built.
     """
-    found = {"Python": platform.python_version()}
+    found = {"Python": platform.python_version(), OWN: version(OWN)}
     for package, environment in packages.items():
         found[package] = _version(package, environment)
     if programs:
@@ -106,9 +114,7 @@ def _java() -> str:
     return java
 
 
-def _version(package: str, environment: str | None) -> str:
-    if environment is None:
-        return version(package)
+def _version(package: str, environment: str) -> str:
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
     python = str(python_of(environment))
     told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
@@ -117,20 +123,19 @@ def _version(package: str, environment: str | None) -> str:
 
 def _cached(name: str, make: Callable[[Path], None]) -> Path:
     place = _CACHE / name
-    if not place.exists():
+    whole = place / ".whole"  # making it may have been killed halfway
+    if not whole.exists():
         print(f"making .cache/benchmarks/{name}, once …", file=sys.stderr)
-        _CACHE.mkdir(parents=True, exist_ok=True)
-        try:
-            make(place)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        make(place)
+        whole.touch()
     return place
 
 
-def _install(package: str, into: Path) -> None:
+def _install(packages: list[str], into: Path) -> None:
     venv.create(into, with_pip=True)  # cannot be moved later, so it is made where it stays
-    _run(str(into / "bin" / "python"), "-m", "pip", "install", "--quiet", package)
+    _run(str(into / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages)
 
 
 def _build(maven: str, program: str, into: Path) -> None:

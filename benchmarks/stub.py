@@ -32,8 +32,9 @@ _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _OPERATION = re.compile(rb"DynamoDB_20120810\.(\w+)")
 _KEY = re.compile(rb'"%b": ?\{"N": ?"(\d+)"' % KEY.encode())
-_PUT = b'"PutRequest":'
 _CAPACITY = b'"ReturnConsumedCapacity"'
+_END = 256
+"""Bytes at each end of a body where what is no item stands."""
 _received = memoryview(bytearray(1 << 20))
 """Where every socket is read into: a buffer of this size made anew would cost more than reading."""
 
@@ -73,10 +74,8 @@ class _Table:
 
     def answer(self, operation: bytes, body: bytes | bytearray) -> bytes:
         """Carries out one call; the whole HTTP answer."""
-        if operation == b"BatchWriteItem":
-            return self._wrote(body, body.count(_PUT))
-        if operation == b"PutItem":
-            return self._wrote(body, 1)
+        if operation in (b"BatchWriteItem", b"PutItem"):
+            return self._wrote(body)
         if operation == b"DescribeTable":
             return _http(200, {"Table": _TABLE})
         kind = "com.amazon.coral.service#UnknownOperationException"
@@ -85,11 +84,12 @@ class _Table:
     def counts(self) -> Counts:
         return Counts(self._requests, self._items, len(self._keys), time.process_time())
 
-    def _wrote(self, body: bytes | bytearray, items: int) -> bytes:
+    def _wrote(self, body: bytes | bytearray) -> bytes:
+        keys = _KEY.findall(body)
         self._requests += 1
-        self._items += items
-        self._keys.update(_KEY.findall(body))
-        asked = (items, _CAPACITY in body)
+        self._items += len(keys)
+        self._keys.update(keys)
+        asked = (len(keys), _CAPACITY in body[:_END] or _CAPACITY in body[-_END:])
         if asked not in self._answers:
             self._answers[asked] = _http(200, _written(*asked))
         return self._answers[asked]
@@ -167,7 +167,9 @@ class _Server:
             self._tls.load_cert_chain(certificate)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.setblocking(False)
-        self._selector = selectors.DefaultSelector()
+        # select is told microseconds, epoll milliseconds: an answer would be late by half of one.
+        kind = selectors.SelectSelector if late_seconds else selectors.DefaultSelector
+        self._selector: selectors.BaseSelector = kind()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(sys.stdin, selectors.EVENT_READ)
 

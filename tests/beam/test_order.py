@@ -28,19 +28,22 @@ def sent(step: ToRequest, rows: Iterable[dict[str, Any]]) -> list[Any]:
     return [each.value for each in outputs]
 
 
+@pytest.mark.parametrize("shards", [1, 2, 32])
 @pytest.mark.parametrize("bundles", [1, 3])
 @pytest.mark.parametrize("seed", range(4))
-def test_packs_in_any_order_end_with_the_newest_of_each_key(seed: int, bundles: int) -> None:
+def test_packs_in_any_order_end_with_the_newest_of_each_key(
+    seed: int, bundles: int, shards: int
+) -> None:
     rows = [{"id": n % KEYS, "v": n} for n in range(ROWS)]
     with serving() as server:
         write = sink(
             server, primary_key=["id"], partitioned_by=["id"], sink_requests_max_buffered=250
         )
-        first, second = ToRequest(write._settings, None), WriteLatest(write._settings, None)
+        first, second = ToRequest(write._settings, None, shards), WriteLatest(write._settings, None)
         first.setup()
         second.setup()
         packs = sent(first, rows)
-        assert len(packs) > 300
+        assert len(packs) > 10 * shards
         rng = random.Random(seed)
         cut = len(packs) // bundles + 1
         for start in range(0, len(packs), cut):

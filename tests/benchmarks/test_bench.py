@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.environments import OWN, python_of
 from benchmarks.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,7 @@ def bench(*options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    python_of(OWN)  # to make it may take a minute
     into = tmp_path_factory.mktemp("bench")
     only = f"--only={','.join(CASES)}"
     done = bench(f"--rows={ROWS}", "--repeat=1", only, f"--output={into}")
