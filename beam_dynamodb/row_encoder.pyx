@@ -118,26 +118,17 @@ cdef class _Text:
         return self._put_utf8(PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
 
     cdef int _put_utf8(self, const char *data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t place = 0, tried = 0, step
+        cdef Py_ssize_t place = 0, plain
         self.put('"', 1)
         self.reserve(size + 1)
         while place < size:
-            step = 1
-            if place >= tried and place + _MANY <= size:
-                tried = place + _MANY
-                if _copied_plain(self.data + self.size, data + place):
-                    step = _MANY
-            if step == 1 and place + 8 <= size and _is_plain(data + place):
-                memcpy(self.data + self.size, data + place, 8)
-                step = 8
-            if step == 1 and _is_special(<unsigned char>data[place]):
+            plain = _copy_plain(self.data + self.size, data + place, size - place)
+            self.size += plain
+            place += plain
+            if place < size:
                 self._put_escaped(<unsigned char>data[place])
                 self.reserve(size - place)
-            else:
-                if step == 1:
-                    self.data[self.size] = data[place]
-                self.size += step
-            place += step
+                place += 1
         return self.put('"', 1)
 
     cdef int _put_escaped(self, unsigned char special) except -1:
@@ -156,6 +147,21 @@ cdef char[32] _SHORT
 _SHORT[8], _SHORT[9], _SHORT[10], _SHORT[12], _SHORT[13] = c"b", c"t", c"n", c"f", c"r"
 
 
+cdef Py_ssize_t _copy_plain(char *target, const char *data, Py_ssize_t size):
+    """Copies what is before the first special byte; how many bytes that are."""
+    cdef Py_ssize_t place = 0
+    while place + _MANY <= size and _are_plain(data + place):
+        memcpy(target + place, data + place, _MANY)
+        place += _MANY
+    while place + 8 <= size and _is_plain(data + place):
+        memcpy(target + place, data + place, 8)
+        place += 8
+    while place < size and not _is_special(<unsigned char>data[place]):
+        target[place] = data[place]
+        place += 1
+    return place
+
+
 cdef inline bint _is_special(unsigned char each):
     return each < 0x20 or each == c'"' or each == c"\\"
 
@@ -171,13 +177,12 @@ cdef inline bint _is_plain(const char *data):
     return not found & (ones * 0x80)
 
 
-cdef inline bint _copied_plain(char *target, const char *data):
-    """Copies many bytes; whether none is special. Without branches, so that all are taken at once."""
+cdef inline bint _are_plain(const char *data):
+    """Whether none of many bytes is special. Without branches, so that all are taken at once."""
     cdef unsigned char found = 0, each
     cdef int place
     for place in range(_MANY):
         each = <unsigned char>data[place]
-        target[place] = <char>each
         found |= <unsigned char>(each < 0x20) | <unsigned char>(each == 0x22)
         found |= <unsigned char>(each == 0x5C)
     return not found

@@ -44,7 +44,10 @@ __all__ = ["ReadFromDynamoDB", "WriteToDynamoDB"]
 _SHARDS = 32
 """Into how many shards the identities of records fall where nobody knows how many workers there
 are: the most that can deduplicate at once. Each one more lets more rows wait, and costs Beam
-milliseconds for the state of each bundle. The DirectRunner tells its workers: a shard for each."""
+milliseconds for the state of each bundle."""
+
+_SHARDS_OF_WORKER = 4
+"""The same for each of several local workers, which have what is in a shard in memory at once."""
 
 
 class WriteToDynamoDB(beam.PTransform[Any, Any]):
@@ -268,9 +271,8 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
                 ToColumns(self._columns, settings, handling)
             ).with_outputs(FAILED, main="rows")
             failures = [undeclared]
-        shards = (_local_workers(rows.pipeline) or _SHARDS) if settings.partitioned_by else 1
         requests, refused = rows | "ToRequest" >> beam.ParDo(
-            ToRequest(settings, handling, shards)
+            ToRequest(settings, handling, self._shards(rows.pipeline))
         ).with_outputs(FAILED, main="requests")
         requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
         written, failed = self._write(requests, handling, is_bounded=rows.is_bounded)
@@ -278,6 +280,12 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         written._windowing = failed._windowing = rows.windowing  # noqa: SLF001
         written.element_type = rows.element_type
         return WriteResult(written, self._dead_letters(rows, *failures, refused, failed))
+
+    def _shards(self, pipeline: beam.Pipeline) -> int:
+        workers = _local_workers(pipeline)
+        if workers == 1 or not self._settings.partitioned_by:
+            return 1
+        return _SHARDS_OF_WORKER * workers or _SHARDS
 
     def _write(
         self, requests: PCollection[Any], handling: ErrorHandling | None, *, is_bounded: bool

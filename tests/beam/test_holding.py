@@ -112,6 +112,9 @@ def test_without_keys_rows_wait_for_a_pack_only() -> None:
 # --- shards --------------------------------------------------------------------------------
 
 
+CORES = os.cpu_count() or 1
+
+
 def shards_of(begin: beam.Pipeline, **options: Any) -> int:
     rows = begin | beam.Create([{"id": 1}])
     _ = rows | WriteToDynamoDB(TABLE, aws_region=REGION, primary_key=["id"], **options)
@@ -132,11 +135,14 @@ def shards_of(begin: beam.Pipeline, **options: Any) -> int:
     ("flags", "shards"),
     [
         ([], 1),
-        (["--direct_num_workers=3", "--direct_running_mode=multi_threading"], 3),
-        (["--direct_num_workers=0", "--direct_running_mode=multi_threading"], os.cpu_count()),
+        (["--direct_num_workers=3", "--direct_running_mode=multi_threading"], 12),
+        (
+            ["--direct_num_workers=0", "--direct_running_mode=multi_threading"],
+            4 * CORES if CORES > 1 else 1,
+        ),
     ],
 )
-def test_on_the_direct_runner_each_worker_has_a_shard(flags: list[str], shards: int) -> None:
+def test_on_the_direct_runner_each_worker_has_its_shards(flags: list[str], shards: int) -> None:
     assert shards_of(pipeline(FN_API, *flags), partitioned_by=["id"]) == shards
 
 
