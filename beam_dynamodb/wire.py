@@ -14,6 +14,7 @@ import selectors
 import socket
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,9 @@ class Wire:
         self._idle: list[_Connection] = []
         self._busy: dict[_Connection, None] = {}
         self._done: list[Reply] = []
+        # A runner that cancels a job may forget a step without teardown.
+        forgotten = weakref.finalize(self, _close_all, self._busy, self._idle, self._selector)
+        forgotten.atexit = False
         self._next_check = 0.0
         self._polled_at = 0.0
 
@@ -230,11 +234,7 @@ class Wire:
 
     def close(self) -> None:
         """Closes all connections; requests on their way get no reply. May be called twice."""
-        for connection in [*self._busy, *self._idle]:
-            self._drop(connection)
-        self._busy.clear()
-        self._idle.clear()
-        self._selector.close()
+        _close_all(self._busy, self._idle, self._selector)
 
     def _new_connection(self) -> _Connection:
         return _Connection(self.target, self._timeouts, self._clock, self._lookup)
@@ -288,6 +288,16 @@ class Wire:
         for connection in [each for each in self._busy if each.deadline <= now]:
             self._advance(connection, now, connection.too_late())
         self._next_check = min((each.deadline for each in self._busy), default=now + 1.0)
+
+
+def _close_all(
+    busy: dict[_Connection, None], idle: list[_Connection], selector: selectors.BaseSelector
+) -> None:
+    for connection in [*busy, *idle]:
+        connection.close()
+    busy.clear()
+    idle.clear()
+    selector.close()
 
 
 class _Connection:

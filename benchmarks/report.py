@@ -26,7 +26,8 @@ the pipeline makes them, and what that costs is counted for each contender.
 started, from the start of the pipeline to its end. A Python process has imported its libraries
 and has written a thousand rows before; a JVM has written all rows twice before ("warm"), or nothing
 ("cold"), and its compiler and collector are counted. Where worker processes are said, starting
-them is counted. Memory is the greatest size of the process from its start to its end.
+them is counted. Memory is the greatest size of the process from its start to its end. What is in
+Python runs in an environment with what it requires, and no tools for developing.
 """
 
 _STUB = """\

@@ -381,6 +381,31 @@ def test_an_idle_connection_that_the_server_closes_is_dropped_in_silence(connect
         assert server.connections == 2
 
 
+def test_a_forgotten_wire_closes_its_connections_in_silence() -> None:
+    """As a runner forgets the steps of a job that it cancels; pytest would fail for a warning."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.answer(b"x")
+        peer.request()  # and no answer
+
+    with scripted(script) as server:
+        before = _open_files()
+        wire = Wire(Target("127.0.0.1", server.port), max_connections=2, read_timeout=LONG)
+        ask(wire)
+        wire.send([head(), b""], "on the connection that had an answer, and has none now")
+        wire.send([head(), b""], "on a new one, which is idle afterwards")
+        replies(wire)
+        circle: list[Any] = [wire]
+        circle.append(circle)  # which only the garbage collector ends
+        del wire, circle
+        gc.collect()
+        until = time.monotonic() + LONG
+        while _open_files() > before:  # the server's ends follow
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
 def test_bytes_that_nobody_asked_for_end_an_idle_connection(connect: Any) -> None:
     idle = threading.Event()
 
