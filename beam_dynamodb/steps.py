@@ -331,7 +331,9 @@ class ToRequest(_Failing):
         most_rows, most_bytes = self._most_held()
         most_rows -= self._block_rows  # that are taken next
         if len(self._held) > most_rows or self._held_bytes >= most_bytes:
-            self._hold_as_pays(self._held, self._close(outputs))
+            held = self._held
+            superseded = self._close(outputs)
+            self._hold_as_pays(held, superseded)
         outputs += self._go_on(most_rows - len(self._held), most_bytes - self._held_bytes)
 
     def _most_held(self) -> tuple[int, int]:

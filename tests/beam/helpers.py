@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -12,9 +12,11 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.window import TimestampedValue, WindowFn
+from apache_beam.transforms.window import GlobalWindow, TimestampedValue, WindowFn
+from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb import WriteToDynamoDB
+from beam_dynamodb.steps import ToRequest
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer, Faults
 
 TABLE = "events"
@@ -101,6 +103,11 @@ def input_of(
         | f"{label}/Each" >> beam.ParDo(_Timed())
     )
     return timed | f"{label}/Window" >> beam.WindowInto(windowing) if windowing else timed
+
+
+def given(step: ToRequest, row: Any) -> Iterable[Any]:
+    """What the first step of a write sends when it is given a row."""
+    return step.process(row, windowed_value(row, 0, (GlobalWindow(),))) or ()
 
 
 class _Timed(beam.DoFn):

@@ -11,12 +11,10 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.transforms.external import ExternalTransform
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb import WriteToDynamoDB, steps
 from beam_dynamodb.steps import ToRequest
-from tests.beam.helpers import FN_API, REGION, TABLE, pipeline
+from tests.beam.helpers import FN_API, REGION, TABLE, given, pipeline
 
 
 def step(shards: int = 1, **options: Any) -> ToRequest:
@@ -28,17 +26,11 @@ def step(shards: int = 1, **options: Any) -> ToRequest:
     return made
 
 
-def given(made: ToRequest, number: int, version: int = 0) -> Iterable[Any]:
-    """What the step sends when it is given a row."""
-    row = {"id": number, "v": version}
-    return made.process(row, windowed_value(row, 0, (GlobalWindow(),))) or ()
-
-
 def sent(made: ToRequest, ids: Iterable[int]) -> Iterator[tuple[int, int]]:
     """After each row how many rows the step was given, and how many went on in packs."""
     taken = gone = 0
     for number in ids:
-        gone += sum(map(rows_of, given(made, number, version=taken)))
+        gone += sum(map(rows_of, given(made, {"id": number, "v": taken})))
         taken += 1
         yield taken, gone
     yield taken, gone + sum(map(rows_of, made.finish_bundle()))
@@ -74,7 +66,7 @@ def test_rows_of_other_keys_each_do_not_wait_for_long(shards: int) -> None:
 def test_no_pack_has_more_rows_than_the_others_wait_for() -> None:
     made = step(partitioned_by=["id"])
     ids = [n % 2_000 for n in range(30_000)]
-    outputs = [each for row in ids for each in given(made, row)]
+    outputs = [each for n in ids for each in given(made, {"id": n, "v": 0})]
     assert max(map(rows_of, [*outputs, *made.finish_bundle()])) == steps._PACK_ROWS
 
 

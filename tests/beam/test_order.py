@@ -9,11 +9,9 @@ from typing import Any, ClassVar
 
 import apache_beam as beam
 import pytest
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.steps import ToRequest, WriteLatest
-from tests.beam.helpers import FN_API, counters, pipeline, serving, sink, stored
+from tests.beam.helpers import FN_API, counters, given, pipeline, serving, sink, stored
 
 ROWS, KEYS = 3_000, 70
 
@@ -23,7 +21,7 @@ def sent(step: ToRequest, rows: Iterable[dict[str, Any]]) -> list[Any]:
     step.start_bundle()
     outputs: list[Any] = []
     for row in rows:
-        outputs += step.process(row, windowed_value(row, 0, (GlobalWindow(),))) or ()
+        outputs += given(step, row)
     outputs += step.finish_bundle()
     return [each.value for each in outputs]
 
