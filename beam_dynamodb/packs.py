@@ -7,27 +7,29 @@ requests cross in packs. Pure: knows neither Beam nor DynamoDB.
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+import orjson
 import zstandard
 
 from beam_dynamodb.columns import Block, row_encoder
 from beam_dynamodb.write_requests import (
     AS_IDENTITIES,
     PUT_AROUND,
-    Column,
     Late,
     Requests,
     Same,
+    Told,
     copied,
 )
 
-__all__ = ["Order", "Pack", "Sender"]
+__all__ = ["Order", "Pack", "Sender", "elements_of"]
 
 _PLAIN, _COMPRESSED = b"4", b"5"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
@@ -160,6 +162,47 @@ def _wire(rows: Sequence[dict[str, Any]]) -> list[bytes]:
 _encoder = row_encoder(*PUT_AROUND, ())
 
 
+def elements_of(requests: Requests) -> Iterable[Any]:
+    """The first part of each origin; where that is `Told`, the row, made when it is asked for."""
+    if not requests:
+        return ()
+    elements, bodies = requests.origin(0), requests.bodies
+    if isinstance(elements, Same):
+        told = elements.value
+        return map(_row_reader(told), bodies) if type(told) is Told else [told] * len(bodies)
+    if Told not in set(map(type, elements)):
+        return elements
+    return (
+        _row_reader(element)(body) if type(element) is Told else element
+        for element, body in zip(elements, bodies, strict=True)
+    )
+
+
+def _row_reader(told: Told) -> Callable[[bytes], dict[str, Any]]:
+    """What makes a row of the body of its put."""
+    return _row_of if _encoder is None else _encoder.row_reader(told.names)
+
+
+def _row_of(body: bytes) -> dict[str, Any]:
+    """For a worker where nothing could be compiled, if another one sent the pack."""
+    item = orjson.loads(body)["PutRequest"]["Item"]
+    return {name: _value_of(value) for name, value in item.items()}
+
+
+def _value_of(value: Mapping[str, Any]) -> Any:
+    [(kind, content)] = value.items()
+    if kind == "N":
+        return int(content) if _INTEGER.fullmatch(content) else float(content)
+    if kind == "L":
+        return list(map(_value_of, content))
+    if kind == "M":
+        return {name: _value_of(each) for name, each in content.items()}
+    return None if kind == "NULL" else content
+
+
+_INTEGER = re.compile("-?[0-9]+")
+
+
 # --- the order of packs ------------------------------------------------------------------------
 
 _STAMP = struct.Struct(">8sI")
@@ -249,7 +292,7 @@ class _Texts:
 
 
 # What all requests have in common goes once, and so does a column that equals another one. Rows
-# whose bodies are late go as the columns of their attributes.
+# whose bodies are late go as the columns of their attributes, rows that are told as their bodies.
 
 
 def _shrunk_columns(requests: Requests, texts: _Texts) -> tuple[int, list[Any]]:
@@ -267,7 +310,7 @@ def _shrunk_columns(requests: Requests, texts: _Texts) -> tuple[int, list[Any]]:
         None if places and orders == places[0] else _shrunk(orders),
         [(several, _turned(rows, texts)) for several, rows in shapes],
         bodies,
-        *([elements] if origins else []),
+        *([_shrunk(elements)] if origins else []),
         *map(_shrunk, places),
     ]
 
@@ -276,7 +319,7 @@ def _grown_columns(count: int, columns: list[Any], texts: _Texts) -> Requests:
     if not count:
         return Requests()
     tables, identities, fences, orders, shapes, bodies, *origins = columns
-    elements, places = origins[:1], list(map(_grown, origins[1:]))
+    elements, places = list(map(_grown, origins[:1])), list(map(_grown, origins[1:]))
     for several, turned in shapes:
         block = Block.of({name: texts.take(column) for name, column in turned.items()})
         bodies = _with(several, bodies, block.wire(*PUT_AROUND))
@@ -337,10 +380,10 @@ def _with(places: _Places, column: list[Any], values: list[Any]) -> list[Any]:
     return column
 
 
-def _shrunk(column: Column) -> list[Any] | tuple[Any]:
+def _shrunk(column: Any) -> Any:
     """A column as it is, or in a tuple of its own the one value that all of it is."""
     return (column.value,) if isinstance(column, Same) else column
 
 
-def _grown(column: list[Any] | tuple[Any]) -> Column:
+def _grown(column: Any) -> Any:
     return Same(*column) if isinstance(column, tuple) else column

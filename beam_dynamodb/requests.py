@@ -34,6 +34,7 @@ from beam_dynamodb.write_requests import (
     Request,
     Requests,
     Same,
+    Told,
     copied,
 )
 
@@ -84,8 +85,9 @@ _WORTH_A_BLOCK = 8
 _WORTH_WAITING = 2048
 """Bytes of a row from which on it costs less to make its body late than to carry it along."""
 
-_Encoded = tuple[list[Any], list[list[str]], bool, bool]
-"""Bodies, what each reader reads, whether there are nulls, whether all values are plain."""
+_Encoded = tuple[list[Any], list[list[str]], bool, bool, tuple[str, ...] | None]
+"""Bodies, what each reader reads, whether there are nulls, whether all values are plain; and where
+the bodies tell all of the rows, the names of their attributes."""
 
 Origin = tuple[Any, ...]
 
@@ -129,8 +131,6 @@ class RequestFactory:
         change_kind: The field, or a callable, that gives a row's change kind; None for puts only.
             A field that holds the change kind is not written.
         ignore_nulls: Whether null attributes are left out.
-        may_be_late: Whether bodies may be left for a `Pack` to make, where it is plain that they
-            can be made. The first part of an origin is then the element.
     """
 
     table: str
@@ -139,7 +139,6 @@ class RequestFactory:
     order_by: str | None = None
     change_kind: ChangeKind = None
     ignore_nulls: bool = False
-    may_be_late: bool = False
     _key: KeyReader | None = field(init=False, repr=False, default=None)
     _record: KeyReader | None = field(init=False, repr=False, default=None)
     _encoder: RowEncoder | None = field(init=False, repr=False, default=None)
@@ -175,7 +174,11 @@ class RequestFactory:
         return self._change(element, timestamp, origin)
 
     def requests(
-        self, elements: Sequence[Any], timestamps: Sequence[Any] | Same, *origins: Column
+        self,
+        elements: Sequence[Any],
+        timestamps: Sequence[Any] | Same,
+        *origins: Column,
+        travel: bool = False,
     ) -> Converted:
         """The requests for many elements: what `request` gives for each, in their order.
 
@@ -185,10 +188,13 @@ class RequestFactory:
             elements: The elements; at least one.
             timestamps: The event time of each.
             *origins: The columns of their origins.
+            travel: Whether they are for a `Pack` that goes to another process. A row whose body
+                tells all of it may then be `Told`, and the body of a large one `Late`. The first
+                part of an origin must be the element.
         """
         if self.change_kind is None and _WRAPPERS.isdisjoint(map(type, elements)):
-            late = self.may_be_late and type(elements[0]) is dict
-            together = self._together(elements, timestamps, origins, may_be_late=late)  # as mostly
+            travel = travel and type(elements[0]) is dict
+            together = self._together(elements, timestamps, origins, travel=travel)  # as mostly
             if together is not None:
                 return together
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
@@ -238,14 +244,16 @@ class RequestFactory:
         timestamps: Sequence[Any] | Same,
         origins: Sequence[Sequence[Any] | Same],
         *,
-        may_be_late: bool = False,
+        travel: bool = False,
     ) -> Converted | None:
         """The requests of rows of one shape; None if they have to be taken one by one."""
         try:
             fields = rows if type(rows[0]) is dict else [dict(row_mapping(row)) for row in rows]
-            bodies, read, has_nulls, is_plain = self._encoded(fields, may_be_late=may_be_late)
+            bodies, read, has_nulls, is_plain, told = self._encoded(fields, travel=travel)
             if (self.ignore_nulls and has_nulls) or max(map(len, bodies)) > ITEM_MAX_BYTES:
                 return None
+            if travel and told is not None:
+                origins = [Same(Told(told)), *origins[1:]]
             identities, fences = self._keys_from(read)
             orders = timestamps if self.order_by is None else _ranks(fields, self.order_by)
         except Exception:  # whatever it is: taken alone, its row gets an error of its own
@@ -255,20 +263,21 @@ class RequestFactory:
         )
         return Converted(requests, is_plain=is_plain and fields is rows)
 
-    def _encoded(self, rows: Sequence[Any], *, may_be_late: bool) -> _Encoded:
+    def _encoded(self, rows: Sequence[Any], *, travel: bool) -> _Encoded:
         """The bodies of rows of one shape, and what each reader reads in them."""
         encoder = self._encoder
         if encoder is not None:
-            encoded = encoder.encode(list(rows), _WORTH_WAITING if may_be_late else 0)
+            encoded = encoder.encode(list(rows), _WORTH_WAITING if travel else 0)
             if encoded is not None:
                 return encoded
         block = Block(rows)
-        bodies = self._late_bodies(block) if may_be_late else None
+        bodies = self._late_bodies(block) if travel else None
         return (
             bodies or block.wire(*PUT_AROUND),
             [reader.identities(block) for reader in self._readers],
             self.ignore_nulls and any(each.has_nulls() for each in block.columns.values()),
             block.is_plain,
+            None,
         )
 
     def _late_bodies(self, block: Block) -> list[Any] | None:

@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Rows to wire bytes and identities, each in one pass: a third of what columns take; and shards.
+"""Rows to wire bytes and identities, and back, each in one pass: a third of what columns take.
 
-It does just what `columns` and `identity` do, for rows of one shape; the tests hold the two to equal
-bytes. What it can't take it leaves to them, by giving None or by letting an error through: they
-find the row to blame, and are all there is where the package was installed without a compiler.
+It does just what `columns` and `identity` do, for rows of one shape; the tests hold the two to
+equal bytes. What it can't take it leaves to them, by giving None or by letting an error through:
+they find the row to blame, and are all there is where the package was installed without a
+compiler. Shards are found out here too.
 """
 
 cimport cython
@@ -13,13 +14,15 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
     _PyBytes_Resize,
 )
-from cpython.dict cimport PyDict_Next
+from cpython.dict cimport PyDict_Next, PyDict_SetItem
 from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memchr, memcmp, memcpy, strlen
+
+from orjson import loads
 
 
 cdef extern from "Python.h":
@@ -27,8 +30,10 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object)
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     void *PyUnicode_DATA(object)
+    object PyLong_FromLongLong(long long)
     long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
     char *PyOS_double_to_string(double, char, int, int, int *) except NULL
+    double PyOS_string_to_double(const char *, char **, PyObject *) except? -1.0
     int Py_DTSF_ADD_DOT_0
 
 
@@ -262,6 +267,126 @@ cdef enum:
     _NULL = 1  # a value is NULL in DynamoDB
     _OTHER = 2  # a value is not plain
     _REFUSED = 4  # the row has another shape
+    _LOST = 8  # the body does not tell what the value was
+
+
+@cython.final
+cdef class _Reader:
+    """Reads rows out of bodies that a `RowEncoder` made.
+
+    Of a number it knows the type: a float has a point or an exponent there, an integer neither.
+    """
+
+    cdef tuple names, labels
+    cdef bytes after
+    cdef const char *place  # in the body, up to its end
+    cdef const char *end
+
+    def row(self, bytes body not None):
+        """A body's row, see `RowEncoder.row_reader`."""
+        cdef dict row = {}
+        cdef Py_ssize_t column
+        self.place = PyBytes_AS_STRING(body)
+        self.end = self.place + PyBytes_GET_SIZE(body)
+        for column in range(len(self.names)):
+            self.skip_bytes(<bytes>self.labels[column])
+            PyDict_SetItem(row, self.names[column], self.value())
+        self.skip_bytes(self.after)
+        return row
+
+    cdef inline int skip_bytes(self, bytes expected) except -1:
+        return self.skip(PyBytes_AS_STRING(expected), PyBytes_GET_SIZE(expected))
+
+    cdef inline int skip(self, const char *expected, Py_ssize_t size) except -1:
+        # What lies behind the end of a bytes object is a zero, which nobody expects.
+        if size > self.end - self.place or memcmp(self.place, expected, size):
+            raise ValueError("the body tells no row of this shape")
+        self.place += size
+        return 0
+
+    cdef object value(self):
+        cdef const char *rest = self.place
+        cdef bint is_true
+        if self.end - rest < 9:  # fewer than any value has with what is behind it
+            raise ValueError("the body ends in a value")
+        if rest[2] == c"S":
+            self.skip('{"S":', 5)
+            text = self.string()
+            self.skip("}", 1)
+            return text
+        if rest[2] == c"N" and rest[3] == c'"':
+            self.skip('{"N":"', 6)
+            number = self.number()
+            self.skip('"}', 2)
+            return number
+        if rest[2] == c"N":
+            self.skip('{"NULL":true}', 13)
+            return None
+        if rest[2] == c"B":
+            is_true = rest[8] == c"t"  # behind {"BOOL":
+            self.skip('{"BOOL":true}' if is_true else '{"BOOL":false}', 13 if is_true else 14)
+            return True if is_true else False
+        return self.values() if rest[2] == c"L" else self.map()
+
+    cdef object number(self):
+        cdef const char *place = self.place
+        cdef char *end
+        cdef unsigned long long whole = 0
+        cdef bint is_negative = place[0] == c"-"
+        cdef double real
+        place += is_negative
+        while c"0" <= place[0] <= c"9":
+            whole = whole * 10 + <unsigned char>(place[0] - c"0")
+            place += 1
+        if place[0] == c'"':
+            self.place = place
+            return PyLong_FromLongLong(<long long>(0 - whole if is_negative else whole))
+        real = PyOS_string_to_double(self.place, &end, NULL)
+        self.place = end
+        return real
+
+    cdef str string(self):
+        cdef const char *start
+        cdef const char *end
+        self.skip('"', 1)
+        start = self.place
+        end = <const char *>memchr(start, c'"', self.end - start)
+        if end is NULL:
+            raise ValueError("the body ends in a text")
+        if memchr(start, c"\\", end - start) is not NULL:
+            return self.escaped()
+        self.place = end + 1
+        return PyUnicode_DecodeUTF8(start, end - start, "strict")
+
+    cdef str escaped(self):
+        """A text that has a backslash in it."""
+        cdef const char *start = self.place - 1
+        while self.place < self.end and self.place[0] != c'"':
+            self.place += 2 if self.place[0] == c"\\" else 1
+        self.skip('"', 1)
+        return loads(start[: self.place - start])
+
+    cdef list values(self):
+        cdef list values = []
+        self.skip('{"L":[', 6)
+        while self.place[0] != c"]":
+            if values:
+                self.skip(",", 1)
+            values.append(self.value())
+        self.skip("]}", 2)
+        return values
+
+    cdef dict map(self):
+        cdef dict values = {}
+        self.skip('{"M":{', 6)
+        while self.place[0] != c"}":
+            if values:
+                self.skip(",", 1)
+            name = self.string()
+            self.skip(":", 1)
+            values[name] = self.value()
+        self.skip("}}", 2)
+        return values
 
 
 @cython.final
@@ -328,8 +453,9 @@ cdef class RowEncoder:
 
         Returns:
             The bodies; for each reader its identities; whether there is a NULL among the values;
-            whether all values are plain. None where the rows are no dicts of one shape,
-            may be in wire form, or are larger.
+            whether all values are plain; the rows' attributes if the bodies tell all of them, else
+            None. Nothing but None where the rows are no dicts of one shape, may be in wire form,
+            or are larger.
 
         Raises:
             Exception: Whatever the callables raise; a row has no place in the table.
@@ -356,7 +482,22 @@ cdef class RowEncoder:
             for column, reader in zip(columns, parts):
                 self._put_identity(text.clear(), <dict>row, <tuple>reader)
                 (<list>column).append(PyUnicode_DecodeUTF8(text.data, text.size, "strict"))
-        return bodies, columns, flags & _NULL != 0, flags & _OTHER == 0
+        told = None if flags & _LOST else names
+        return bodies, columns, flags & _NULL != 0, flags & _OTHER == 0, told
+
+    def row_reader(self, tuple names not None):
+        """What reads the rows out of their bodies, if `encode` said that these tell them.
+
+        Args:
+            names: The rows' attributes, in their order.
+
+        Returns:
+            A function of a body, for one thread, which raises a ValueError if it is another one.
+        """
+        cdef _Reader reader = _Reader()
+        reader.names, reader.labels, _ = self._shape_of(names)
+        reader.after = self._after
+        return reader.row
 
     cdef tuple _shape_of(self, tuple names):
         shape = self._shape
@@ -429,8 +570,10 @@ cdef class RowEncoder:
                 return text.put('"}', 2)
         elif type(value) is dict:
             return self._put_map(text, value, depth)
-        elif type(value) is list or type(value) is tuple:
+        elif type(value) is list:
             return self._put_list(text, value, depth)
+        elif type(value) is tuple:
+            return self._put_list(text, value, depth) | _LOST
         elif depth > 2 and type(value) not in self._flat:
             return _REFUSED  # nobody else would know how deep it stands
         return self._put_other(text, value)
@@ -478,7 +621,7 @@ cdef class RowEncoder:
     cdef int _put_other(self, _Text text, object value) except -1:
         piece, is_plain = self._piece_of(value)
         text.put_bytes(piece)
-        return (0 if is_plain else _OTHER) | _NULL  # it may be one
+        return (0 if is_plain else _OTHER) | _NULL | _LOST  # it may be a NULL
 
     cdef int _put_identity(self, _Text text, dict row, tuple reader) except -1:
         cdef int overflow

@@ -184,7 +184,6 @@ class Sink:
             order_by=settings.order_by,
             change_kind=settings.change_kind,
             ignore_nulls=self.options.sink_ignore_nulls,
-            may_be_late=bool(settings.partitioned_by),
         )
 
 

@@ -30,7 +30,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.identity import places_by_shard
-from beam_dynamodb.packs import Order, Pack, Sender
+from beam_dynamodb.packs import Order, Pack, Sender, elements_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
 from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.results import FailedRecord
@@ -202,10 +202,11 @@ class ToRequest(_Failing):
             settings: What the user gave.
             handling: What becomes of rows that fail.
             shards: Into how many shards the identities fall, where there are keys: as many
-                workers can deduplicate at once.
+                workers can deduplicate at once. What is in a single one does not leave its worker.
         """
         super().__init__(settings, handling)
         self._shards = shards
+        self._travel = shards > 1
         self._few_left = 0
 
     def start_bundle(self) -> None:
@@ -245,7 +246,7 @@ class ToRequest(_Failing):
         requests = Requests()
         outputs: list[Any] = []
         for factory, part in self._by_factory(columns, outputs):
-            converted = factory.requests(part[0], part[1], *part)
+            converted = factory.requests(part[0], part[1], *part, travel=self._travel)
             for place, error in converted.refused:
                 outputs.append(self._refused(error, _row(part, place), factory))
             if converted.ignored:
@@ -497,6 +498,12 @@ def _global(value: Any, requests: Requests) -> Any:
     return windowed_value(value, earliest, _GLOBAL)
 
 
+def _values_of(requests: Requests) -> Iterable[Any]:
+    """The elements of requests, in their windows."""
+    # Made one by one as the runner takes them: to hold many wakes the garbage collector.
+    return map(windowed_value, elements_of(requests), *requests.origins[1:])
+
+
 class _Writing(_Failing):
     """A step that writes: full batches at once, the rest and what is left in finish_bundle."""
 
@@ -550,9 +557,7 @@ class _Writing(_Failing):
 
     def _outputs(self, tally: Tally) -> Iterable[Any]:
         failures = [self._failure(failure, len(tally.failures)) for failure in tally.failures]
-        # Made one by one as the runner takes them: to hold many wakes the garbage collector.
-        written = map(windowed_value, *tally.written.origins) if tally.written else ()
-        outputs = chain(written, failures)
+        outputs = chain(_values_of(tally.written), failures)
         self._tables.update(tally.tables)
         self._report(tally)
         return outputs
@@ -579,7 +584,8 @@ class _Writing(_Failing):
         error.__cause__ = cause
         if fail_on_error:
             raise error
-        element, micros, windows = request.origin
+        [element] = elements_of(Requests.of([request]))
+        _, micros, windows = request.origin
         record = self._dead_letter(error, element, request.body)
         return TaggedOutput(FAILED, windowed_value(record, micros, windows))
 

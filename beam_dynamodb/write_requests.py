@@ -8,6 +8,7 @@ and what is done to many is done by loops in C.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +20,7 @@ __all__ = [
     "Request",
     "Requests",
     "Same",
+    "Told",
     "column_of",
     "copied",
 ]
@@ -31,7 +33,7 @@ PUT_AROUND = '{"PutRequest":{"Item":', "}}"
 class Late:
     """Stands for the body of a put that is still to be made, of the element.
 
-    So a row travels once, not twice; it is made where it is unpacked.
+    So a large row travels once, not twice; it is made where it is unpacked.
     """
 
     __slots__ = ("_size",)
@@ -42,6 +44,19 @@ class Late:
     def __len__(self) -> int:
         """About how many bytes it will have."""
         return self._size
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Stands for a row that the body of its put tells, types and all.
+
+    So a small row travels once, not twice; it is made when it is wanted.
+
+    Attributes:
+        names: Its attributes, in its order.
+    """
+
+    names: tuple[str, ...]
 
 
 class Request(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import apache_beam as beam
@@ -31,8 +32,8 @@ ROWS: Rows = [({"id": 1, "v": 1}, 0.0), ({"id": 2, "v": BAD}, 1.0), ({"id": 3, "
 KEYS: list[Any] = [(), ["id"]]
 
 
-def poison(number: int) -> Faults:
-    return Faults().on_keys(lambda _table, key: key["id"]["N"] == str(number), Rejected())
+def poison(*numbers: int) -> Faults:
+    return Faults().on_keys(lambda _table, key: int(key["id"]["N"]) in numbers, Rejected())
 
 
 def test_there_are_no_dead_letters_unless_somebody_asks_for_them() -> None:
@@ -118,6 +119,33 @@ def test_with_dead_letters_the_neighbours_of_a_bad_row_and_of_a_refused_one_are_
     assert not row.retriable
     assert not write.retriable
     assert run.counters["failed"] == 2
+
+
+MANY_KINDS = [
+    {"text": 'quoted "\u00e9" \\ \n', "zero": -0.0, "share": 1e-7, "least": -(2**63), "yes": True},
+    {"nothing": None, "list": [1, [2.0, {"a": []}], "x"], "map": {"b": 1, "a": {"no": None}}},
+    {"tuple": (1, ("x",)), "blob": b"\x00", "price": Decimal("1.50"), "set": {1, 2}, "most": 2**64},
+    {"long": "words " * 1_000},
+]  # fmt: skip
+SEVERAL_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+
+
+@pytest.mark.parametrize("flags", [[], SEVERAL_WORKERS], ids=["one worker", "two"])
+def test_elements_come_out_as_they_went_in_whatever_way_they_travelled(flags: list[str]) -> None:
+    kinds = [*MANY_KINDS, {name: each for row in MANY_KINDS for name, each in row.items()}]
+    rows = [{"id": number, **kinds[number % len(kinds)]} for number in range(300)]
+    with serving(poison(50, 51)) as server:
+        run = run_rows(
+            server,
+            [(row, 0.0) for row in rows],
+            flags=flags,
+            partitioned_by=["id"],
+            handling=lambda write: write.with_exception_handling(),
+        )
+    failed = [each.element for each in run.failed.elements]
+    assert {row["id"] for row in failed} == {50, 51}
+    came_out = {row["id"]: repr(list(row.items())) for row in [*run.written.elements, *failed]}
+    assert came_out == {row["id"]: repr(list(row.items())) for row in rows}
 
 
 def test_a_dead_letter_has_the_shape_of_beams_own_and_survives_a_shuffle() -> None:

@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_dynamodb import packs
 from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encoder
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader
-from beam_dynamodb.packs import Pack
+from beam_dynamodb.packs import Pack, elements_of
 from beam_dynamodb.requests import Delete, Put, RequestFactory
 from beam_dynamodb.table import KeyType, TableKey
 from beam_dynamodb.values import attribute_values, register_value, stored_size, wire
-from beam_dynamodb.write_requests import Late, Request
+from beam_dynamodb.write_requests import PUT_AROUND, Late, Request, Requests, Same, Told
 from tests.properties.strategies import key_values, rows, scalars, texts, unstorable, values
 
 
@@ -62,7 +63,12 @@ def uniform_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     columns = {"id": key_values(), **{name: draw(COLUMN) for name in names}}
     if draw(st.booleans()):
         columns["id"] = draw(st.sampled_from([st.integers(), st.text(max_size=2), st.dates()]))
-    return draw(st.lists(st.fixed_dictionaries(columns), min_size=1, max_size=12))
+    return draw(st.lists(of_one_shape(columns), min_size=1, max_size=12))
+
+
+def of_one_shape(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Rows with these columns, in this order: `fixed_dictionaries` mixes it now and then."""
+    return st.tuples(*columns.values()).map(lambda values: dict(zip(columns, values, strict=True)))
 
 
 def told(outcome: Request | Exception | None) -> Any:
@@ -89,16 +95,21 @@ def equals_its_copy(element: Any) -> bool:
         return False
 
 
-def together(factory: RequestFactory, elements: list[Any]) -> list[Any]:
+def travelled(requests: Requests) -> list[Request]:
+    """Requests as the process has them to which their pack goes."""
+    there = Pack.from_bytes(Pack(requests).to_bytes()).requests
+    pairs = zip(there, elements_of(there), strict=True)
+    return [each._replace(origin=(element, *each.origin[1:])) for each, element in pairs]
+
+
+def together(factory: RequestFactory, elements: list[Any], *, travel: bool = False) -> list[Any]:
     places = list(range(len(elements)))
-    converted = factory.requests(elements, places, elements, places)
+    converted = factory.requests(elements, places, elements, places, travel=travel)
     outcomes: list[Any] = [None] * len(elements)
-    requests = converted.requests
-    if factory.may_be_late:  # a pack makes what is late
-        requests = Pack.from_bytes(Pack(requests).to_bytes()).requests
+    requests = travelled(converted.requests) if travel else list(converted.requests)
     for request in requests:
         place = request.origin[1]
-        if factory.may_be_late and not equals_its_copy(elements[place]):
+        if travel and not equals_its_copy(elements[place]):
             request = request._replace(origin=(elements[place], place))
         outcomes[place] = request
     for place, error in converted.refused:
@@ -125,16 +136,15 @@ _FACTORIES = st.builds(
     order_by=st.sampled_from([None, None, "v", "id"]),
     change_kind=st.sampled_from([None, None, "v", lambda row: "+I" if row["id"] else "-D"]),
     ignore_nulls=st.booleans(),
-    may_be_late=st.booleans(),
 )  # fmt: skip
 FACTORIES = _FACTORIES | _FACTORIES.map(without_compiled_part)
 
 
-@given(factory=FACTORIES, elements=uniform_rows())
+@given(factory=FACTORIES, elements=uniform_rows(), travel=st.booleans())
 def test_rows_of_one_shape_become_together_what_they_become_one_by_one(
-    factory: RequestFactory, elements: list[dict[str, Any]]
+    factory: RequestFactory, elements: list[dict[str, Any]], travel: bool
 ) -> None:
-    assert together(factory, elements) == one_by_one(factory, elements)
+    assert together(factory, elements, travel=travel) == one_by_one(factory, elements)
 
 
 MIXED = st.one_of(
@@ -148,9 +158,11 @@ MIXED = st.one_of(
 )
 
 
-@given(factory=FACTORIES, elements=st.lists(MIXED, min_size=1, max_size=40))
-def test_so_do_elements_of_all_kinds(factory: RequestFactory, elements: list[Any]) -> None:
-    assert together(factory, elements) == one_by_one(factory, elements)
+@given(factory=FACTORIES, elements=st.lists(MIXED, min_size=1, max_size=40), travel=st.booleans())
+def test_so_do_elements_of_all_kinds(
+    factory: RequestFactory, elements: list[Any], travel: bool
+) -> None:
+    assert together(factory, elements, travel=travel) == one_by_one(factory, elements)
 
 
 @given(elements=uniform_rows())
@@ -197,7 +209,7 @@ def test_the_row_encoder_gives_what_a_block_gives(
         with pytest.raises(Exception):  # noqa: B017, PT011 - nobody looks at it
             encoded(elements, key, record)
         return
-    bodies, identities, has_nulls, is_plain = encoded(elements, key, record)
+    bodies, identities, has_nulls, is_plain, _ = encoded(elements, key, record)
     assert (bodies, identities) == expected
     assert has_nulls == any(column.has_nulls() for column in block.columns.values())
     assert is_plain >= block.is_plain
@@ -223,10 +235,10 @@ PLAIN = {
 
 def test_the_row_encoder_takes_all_plain_values() -> None:
     elements = [{"id": number, "sort": f"\u00e9{number}", **PLAIN} for number in range(3)]
-    [bodies, [identities], has_nulls, is_plain] = encoded(elements, KeyReader("t", ["id", "sort"]))
+    [bodies, [identities], *known] = encoded(elements, KeyReader("t", ["id", "sort"]))
     assert bodies == [b"<%b>" % wire(attribute_values(row)) for row in elements]
     assert identities == ["N1:0S2:\u00e90", "N1:1S2:\u00e91", "N1:2S2:\u00e92"]
-    assert (has_nulls, is_plain) == (True, True)
+    assert known == [True, True, None]
 
 
 def nested(levels: int) -> Any:
@@ -242,7 +254,7 @@ def nested(levels: int) -> Any:
      [dt.date(2026, 1, 1)], {"Zo\u00eb": (b"x", True)}, nested(31)],
 )  # fmt: skip
 def test_the_row_encoder_takes_nested_values(value: Any) -> None:
-    bodies, _, has_nulls, is_plain = encoded([{"id": 1, "v": value}])
+    bodies, _, has_nulls, is_plain, _ = encoded([{"id": 1, "v": value}])
     assert bodies == [b"<%b>" % wire(attribute_values({"id": 1, "v": value}))]
     assert not has_nulls
     assert is_plain == ("date" not in str(value))
@@ -344,7 +356,7 @@ def test_what_a_block_vouches_for_can_be_stored(elements: list[dict[str, Any]]) 
 
 
 def test_rows_of_plain_values_travel_without_their_bodies() -> None:
-    factory = RequestFactory("t", TableKey(("id",)), ("id",), may_be_late=True)
+    factory = RequestFactory("t", TableKey(("id",)), ("id",))
     elements = [
         {
             "id": n,
@@ -356,20 +368,114 @@ def test_rows_of_plain_values_travel_without_their_bodies() -> None:
         }
         for n in range(20)
     ]
-    bodies = factory.requests(elements, range(20), elements).requests.bodies
+    bodies = factory.requests(elements, range(20), elements, travel=True).requests.bodies
     assert {type(body) for body in bodies} == {Late}
     assert 4_000 < len(bodies[0]) < 6_000, "about what a row will take"
     decimals = [{**row, "price": Decimal("9.95")} for row in elements]
-    bodies = factory.requests(decimals, range(20), decimals).requests.bodies
+    bodies = factory.requests(decimals, range(20), decimals, travel=True).requests.bodies
     assert {type(body) for body in bodies} == {bytes}, "only to spell a Decimal tells if it is good"
 
 
 def test_long_texts_stand_behind_what_is_pickled() -> None:
-    factory = RequestFactory("t", TableKey(("id",)), ("id",), may_be_late=True)
+    factory = RequestFactory("t", TableKey(("id",)), ("id",))
     elements = [{"id": n, "text": f"\u00e9\n{n}" * 2_000} for n in range(20)]
-    data = Pack(factory.requests(elements, range(20), elements).requests).to_bytes()
+    data = Pack(factory.requests(elements, range(20), elements, travel=True).requests).to_bytes()
     assert len(data) < 1.1 * sum(len(row["text"].encode()) for row in elements), "once, not twice"
     again = Pack.from_bytes(data).requests
     assert again.origins[0] == elements
     assert again.bodies == [b'{"PutRequest":{"Item":%b}}' % wire(attribute_values(row))
                             for row in elements]  # fmt: skip
+
+
+# --- rows that their bodies tell -----------------------------------------------------------------
+
+
+def typed(value: Any) -> Any:
+    """A value with the types of all that is in it, and the order of attributes."""
+    if isinstance(value, dict):
+        return dict, [(name, typed(each)) for name, each in value.items()]
+    if isinstance(value, list):
+        return list, list(map(typed, value))
+    return type(value), repr(value)
+
+
+TELLING = st.recursive(
+    st.one_of(
+        st.text(st.characters(codec="utf-8")),
+        st.sampled_from(['"', "\\", 'a"b', "\\\\", "tab\t", "\u00e9\x00", "}}", '{"S":"x"}']),
+        st.integers(-(2**63), 2**63 - 1),
+        st.floats(1e-130, 1e125) | st.floats(-1e125, -1e-130) | st.sampled_from([0.0, -0.0, 1e16]),
+        st.booleans(),
+        st.none(),
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(texts(min_size=1), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+"""Values that their JSON tells."""
+
+
+@given(
+    data=st.data(),
+    names=st.lists(texts(min_size=1, max_size=4), min_size=1, max_size=5, unique=True),
+    can_compile=st.booleans(),
+)
+def test_a_row_is_told_by_its_body(
+    data: st.DataObject, names: list[str], can_compile: bool
+) -> None:
+    shape = of_one_shape({"id": st.integers(0, 99), **dict.fromkeys(names, TELLING)})
+    elements = data.draw(st.lists(shape, min_size=1, max_size=8))
+    encoder = compiled(*PUT_AROUND)
+    result = encoder.encode(elements)
+    assert result is not None
+    bodies, _, _, _, told = result
+    assert told == tuple(elements[0])
+    read = encoder.row_reader(told) if can_compile else packs._row_of
+    assert [typed(read(body)) for body in bodies] == list(map(typed, elements))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(), ("tuple",), [("in a list",)], {"a": ()}, b"", Decimal(1), {1}, 2**63, dt.date(2026, 1, 1),
+     [2**63], {"a": b"x"}],
+)  # fmt: skip
+def test_what_a_body_does_not_tell_travels_beside_it(value: Any) -> None:
+    elements = [{"id": n, "v": value} for n in range(9)]
+    *_, told = encoded(elements)
+    assert told is None
+    factory = RequestFactory("t", TableKey(("id",)), ("id",))
+    requests = factory.requests(elements, range(9), elements, travel=True).requests
+    assert [typed(each.origin[0]) for each in travelled(requests)] == list(map(typed, elements))
+
+
+def test_a_row_that_its_body_tells_travels_once() -> None:
+    factory = RequestFactory("t", TableKey(("id",)), ("id",))
+    compiled("", "")
+    elements = [{"id": n, "v": f"{n:09}" * 20} for n in range(50)]
+    others = [{"id": n, "w": (n,)} for n in range(50)]
+    here = factory.requests(elements, range(50), elements).requests
+    requests = factory.requests(elements, range(50), elements, travel=True).requests
+    assert here.origins[0] == elements, "what stays here is kept"
+    assert requests.origin(0) == Same(Told(("id", "v")))
+    assert len(pickle.dumps(Pack(requests).to_bytes())) < 0.7 * len(Pack(here).to_bytes())
+    requests += factory.requests(others, range(50), others, travel=True).requests
+    again = travelled(requests)
+    assert [each.origin[0] for each in again] == elements + others
+    assert [each.body for each in again] == requests.bodies
+
+
+BODY = b'{"PutRequest":{"Item":{"id":{"N":"1"},"v":{"L":[{"S":"a\\"b"},{"NULL":true}]}}}}'
+
+
+def test_a_body_that_tells_another_row_is_refused() -> None:
+    read = compiled(*PUT_AROUND).row_reader(("id", "v"))
+    assert read(BODY) == {"id": 1, "v": ['a"b', None]}
+    for end in range(len(BODY)):
+        with pytest.raises(ValueError, match="body"):
+            read(BODY[:end])
+    for body in (BODY.replace(b"id", b"ID"), BODY.replace(b"true", b"True"), BODY[:-1] + b"]",
+                 BODY.replace(b'"1"', b'"1.x"'), BODY.replace(b'"L"', b'"X"')):  # fmt: skip
+        with pytest.raises(ValueError):  # noqa: PT011 - Python's own where it is a number
+            read(body)
+    assert read(BODY)["id"] == 1, "it goes on"
