@@ -24,6 +24,8 @@ __all__ = ["KEYWORDS", "ErrorHandling", "Settings", "Sink", "attribute_names", "
 
 _logger = logging.getLogger(__name__)
 
+_PACK_SHARE = 20
+
 _USER_AGENT = f"apache-beam/{beam.version.__version__} beam-dynamodb/{__version__}"
 
 KEYWORDS = frozenset(each.keyword for each in SinkOptions.declared()) - {"table_name"}
@@ -124,7 +126,13 @@ class Settings:
 
 
 class Sink:
-    """One sink in one worker process: what all its steps and bundles share. Thread-safe."""
+    """One sink in one worker process: what all its steps and bundles share. Thread-safe.
+
+    Attributes:
+        options: The options.
+        pack_share: How many of `sink.requests.max-buffered` rows may wait to be packed; the writers
+            hold the others.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.options = settings.options()
@@ -132,13 +140,15 @@ class Sink:
         self._lock = threading.RLock()
         self._service: DynamoDB | None = None
         self._factories: dict[str, RequestFactory] = {}
+        buffered = self.options.sink_requests_max_buffered
+        self.pack_share = buffered // _PACK_SHARE
         self._limits = WriterLimits(
             batch_size=self.options.sink_batch_max_size,
             retry_timeout=0.0
             if self.options.sink_fail_on_error
             else self.options.sink_retry_timeout / 1000,
             in_flight=Gate(self.options.sink_requests_max_inflight),
-            buffered=Gate(self.options.sink_requests_max_buffered),
+            buffered=Gate(buffered - self.pack_share),
         )
 
     @property

@@ -68,10 +68,9 @@ _HELD_BYTES = 16 * 1024 * 1024
 
 _PACK_ROWS = 500
 _PACK_BYTES = 512 * 1024
-_PACK_SHARE = 20
 """What is held for each shard where few rows are superseded: enough to share what a pack costs,
-little enough to stay in the processor's cache where there is one shard, and no more than a
-twentieth of `sink.requests.max-buffered`, since the writer may hold all of that too."""
+little enough to stay in the processor's cache where there is one shard, and no more than the
+`pack_share` of the sink."""
 
 _WORTH_HOLDING = 0.02
 _TRY_AGAIN = 400
@@ -341,7 +340,7 @@ class ToRequest(_Failing):
         """How many rows, and bytes of them, may be held."""
         if self._keyed and not self._few_left:
             return self._limit, _HELD_BYTES
-        rows = self._shards * min(_PACK_ROWS, self._limit // _PACK_SHARE)
+        rows = self._shards * min(_PACK_ROWS, self._sink.pack_share)
         return min(rows, self._limit), min(self._shards * _PACK_BYTES, _HELD_BYTES)
 
     def _hold_as_pays(self, held: Requests, superseded: int) -> None:

@@ -75,7 +75,8 @@ class WriterLimits:
         retry_timeout: Seconds until it gives up the requests for a table of which none was
             written meanwhile; 0 to retry nothing (`sink.retry.timeout`, `sink.fail-on-error`).
         in_flight: `sink.requests.max-inflight`, shared by the writers of a process.
-        buffered: `sink.requests.max-buffered`, shared by the writers of a process.
+        buffered: How many requests they may hold, shared by the writers of a process
+            (`sink.requests.max-buffered`, less what may wait to be packed).
     """
 
     batch_size: int
@@ -189,6 +190,7 @@ class Writer:
                 self._accept(requests if whole else requests.part(start, start + room))
                 start += room
             self._turn(0.0 if room else self._patience(), full=room > 0)
+        self._send(self._clock(), full=True)  # in place of what was answered just now
 
     def finish(self) -> None:
         """Sends all there is, waits for the answers, retries what is left.
