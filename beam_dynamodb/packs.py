@@ -23,15 +23,16 @@ from beam_dynamodb.write_requests import (
     AS_IDENTITIES,
     PUT_AROUND,
     Late,
+    Request,
     Requests,
     Same,
     Told,
     copied,
 )
 
-__all__ = ["Order", "Pack", "Sender", "elements_of"]
+__all__ = ["Order", "Pack", "Sender", "element_of", "elements_of"]
 
-_PLAIN, _COMPRESSED = b"4", b"5"
+_PLAIN, _COMPRESSED = b"6", b"7"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
 
 _WORTH_COMPRESSING = 1024
@@ -170,12 +171,20 @@ def elements_of(requests: Requests) -> Iterable[Any]:
     if isinstance(elements, Same):
         told = elements.value
         return map(_row_reader(told), bodies) if type(told) is Told else [told] * len(bodies)
-    if Told not in set(map(type, elements)):
+    shapes = {each for each in elements if type(each) is Told}
+    if not shapes:
         return elements
+    readers = {told: _row_reader(told) for told in shapes}
     return (
-        _row_reader(element)(body) if type(element) is Told else element
+        readers[element](body) if type(element) is Told else element
         for element, body in zip(elements, bodies, strict=True)
     )
+
+
+def element_of(request: Request) -> Any:
+    """The first part of a request's origin, as `elements_of` gives it."""
+    [element] = elements_of(Requests.of([request]))
+    return element
 
 
 def _row_reader(told: Told) -> Callable[[bytes], dict[str, Any]]:

@@ -9,7 +9,7 @@ import datetime
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -193,14 +193,14 @@ class RequestFactory:
                 part of an origin must be the element.
         """
         if self.change_kind is None and _WRAPPERS.isdisjoint(map(type, elements)):
-            travel = travel and type(elements[0]) is dict
             together = self._together(elements, timestamps, origins, travel=travel)  # as mostly
             if together is not None:
                 return together
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
         for places, rows in self._shapes(elements):
             picked = [_picked(column, places) for column in (timestamps, *origins)]
-            together = self._together(rows, picked[0], picked[1:])
+            are_elements = all(map(is_, rows, map(elements.__getitem__, places)))
+            together = self._together(rows, picked[0], picked[1:], travel=travel and are_elements)
             for place, request in zip(places, together.requests if together else (), strict=False):
                 outcomes[place] = request
         for place, outcome in enumerate(outcomes):
@@ -249,6 +249,7 @@ class RequestFactory:
         """The requests of rows of one shape; None if they have to be taken one by one."""
         try:
             fields = rows if type(rows[0]) is dict else [dict(row_mapping(row)) for row in rows]
+            travel = travel and fields is rows
             bodies, read, has_nulls, is_plain, told = self._encoded(fields, travel=travel)
             if (self.ignore_nulls and has_nulls) or max(map(len, bodies)) > ITEM_MAX_BYTES:
                 return None

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-class _Reader(Protocol):
+class _KeyReader(Protocol):
     @property
     def parts(self) -> Sequence[tuple[str, str | None, int | None]]: ...
     def part(self, value: object, name: str, kind: str | None, limit: int | None) -> str: ...
@@ -13,7 +13,7 @@ class RowEncoder:
         self,
         before: str,
         after: str,
-        readers: tuple[_Reader, ...],
+        readers: tuple[_KeyReader, ...],
         *,
         label_of: Callable[[str], str],
         piece_of: Callable[[Any], tuple[bytes, bool]],

@@ -271,7 +271,7 @@ cdef enum:
 
 
 @cython.final
-cdef class _Reader:
+cdef class _RowReader:
     """Reads rows out of bodies that a `RowEncoder` made.
 
     Of a number it knows the type: a float has a point or an exponent there, an integer neither.
@@ -279,6 +279,7 @@ cdef class _Reader:
 
     cdef tuple names, labels
     cdef bytes after
+    cdef int deepest
     cdef const char *place  # in the body, up to its end
     cdef const char *end
 
@@ -290,7 +291,7 @@ cdef class _Reader:
         self.end = self.place + PyBytes_GET_SIZE(body)
         for column in range(len(self.names)):
             self.skip_bytes(<bytes>self.labels[column])
-            PyDict_SetItem(row, self.names[column], self.value())
+            PyDict_SetItem(row, self.names[column], self.value(2))
         self.skip_bytes(self.after)
         return row
 
@@ -304,7 +305,7 @@ cdef class _Reader:
         self.place += size
         return 0
 
-    cdef object value(self):
+    cdef object value(self, int depth):
         cdef const char *rest = self.place
         cdef bint is_true
         if self.end - rest < 9:  # fewer than any value has with what is behind it
@@ -326,7 +327,9 @@ cdef class _Reader:
             is_true = rest[8] == c"t"  # behind {"BOOL":
             self.skip('{"BOOL":true}' if is_true else '{"BOOL":false}', 13 if is_true else 14)
             return True if is_true else False
-        return self.values() if rest[2] == c"L" else self.map()
+        if depth > self.deepest:
+            raise ValueError("the body is nested too deep")
+        return self.values(depth + 1) if rest[2] == c"L" else self.map(depth + 1)
 
     cdef object number(self):
         cdef const char *place = self.place
@@ -338,6 +341,8 @@ cdef class _Reader:
         while c"0" <= place[0] <= c"9":
             whole = whole * 10 + <unsigned char>(place[0] - c"0")
             place += 1
+        if not 0 < place - self.place - is_negative < 20:
+            raise ValueError("the body holds a number that is none of these")
         if place[0] == c'"':
             self.place = place
             return PyLong_FromLongLong(<long long>(0 - whole if is_negative else whole))
@@ -366,17 +371,17 @@ cdef class _Reader:
         self.skip('"', 1)
         return loads(start[: self.place - start])
 
-    cdef list values(self):
+    cdef list values(self, int depth):
         cdef list values = []
         self.skip('{"L":[', 6)
         while self.place[0] != c"]":
             if values:
                 self.skip(",", 1)
-            values.append(self.value())
+            values.append(self.value(depth))
         self.skip("]}", 2)
         return values
 
-    cdef dict map(self):
+    cdef dict map(self, int depth):
         cdef dict values = {}
         self.skip('{"M":{', 6)
         while self.place[0] != c"}":
@@ -384,7 +389,7 @@ cdef class _Reader:
                 self.skip(",", 1)
             name = self.string()
             self.skip(":", 1)
-            values[name] = self.value()
+            values[name] = self.value(depth)
         self.skip("}}", 2)
         return values
 
@@ -492,11 +497,13 @@ cdef class RowEncoder:
             names: The rows' attributes, in their order.
 
         Returns:
-            A function of a body, for one thread, which raises a ValueError if it is another one.
+            A function of a body, for one thread, which raises a ValueError if `encode` never made
+            it.
         """
-        cdef _Reader reader = _Reader()
+        cdef _RowReader reader = _RowReader()
         reader.names, reader.labels, _ = self._shape_of(names)
         reader.after = self._after
+        reader.deepest = self._deepest
         return reader.row
 
     cdef tuple _shape_of(self, tuple names):

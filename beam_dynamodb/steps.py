@@ -30,7 +30,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.identity import places_by_shard
-from beam_dynamodb.packs import Order, Pack, Sender, elements_of
+from beam_dynamodb.packs import Order, Pack, Sender, element_of, elements_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
 from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.results import FailedRecord
@@ -194,18 +194,21 @@ class ToRequest(_Failing):
 
     _block_rows = 1
 
-    def __init__(self, settings: Settings, handling: ErrorHandling | None, shards: int) -> None:
+    def __init__(
+        self, settings: Settings, handling: ErrorHandling | None, shards: int, *, travel: bool
+    ) -> None:
         """Makes the step.
 
         Args:
             settings: What the user gave.
             handling: What becomes of rows that fail.
             shards: Into how many shards the identities fall, where there are keys: as many
-                workers can deduplicate at once. What is in a single one does not leave its worker.
+                workers can deduplicate at once.
+            travel: Whether packs go to other processes, or into a state.
         """
         super().__init__(settings, handling)
         self._shards = shards
-        self._travel = shards > 1
+        self._travel = travel
         self._few_left = 0
 
     def start_bundle(self) -> None:
@@ -425,7 +428,8 @@ class ToRequest(_Failing):
         self._going_bytes += size
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
-        element, micros, windows = request.origin
+        element = element_of(request)
+        _, micros, windows = request.origin
         fault = RowError(
             f"partitioned_by sends elements to another worker, and this one, a "
             f"{type(element).__name__}, can't be pickled.",
@@ -583,9 +587,8 @@ class _Writing(_Failing):
         error.__cause__ = cause
         if fail_on_error:
             raise error
-        [element] = elements_of(Requests.of([request]))
         _, micros, windows = request.origin
-        record = self._dead_letter(error, element, request.body)
+        record = self._dead_letter(error, element_of(request), request.body)
         return TaggedOutput(FAILED, windowed_value(record, micros, windows))
 
     def _report(self, tally: Tally) -> None:

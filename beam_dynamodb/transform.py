@@ -272,7 +272,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             ).with_outputs(FAILED, main="rows")
             failures = [undeclared]
         requests, refused = rows | "ToRequest" >> beam.ParDo(
-            ToRequest(settings, handling, self._shards(rows.pipeline))
+            ToRequest(settings, handling, self._shards(rows.pipeline), travel=self._travel(rows))
         ).with_outputs(FAILED, main="requests")
         requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
         written, failed = self._write(requests, handling, is_bounded=rows.is_bounded)
@@ -286,6 +286,12 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         if workers == 1 or not self._settings.partitioned_by:
             return 1
         return _SHARDS_OF_WORKER * workers or _SHARDS
+
+    def _travel(self, rows: PCollection[Any]) -> bool:
+        """Whether requests leave the process where they are made, or go into a state."""
+        pipeline = rows.pipeline
+        is_fused = isinstance(pipeline.runner, FnApiRunner) and _local_workers(pipeline) == 1
+        return bool(self._settings.partitioned_by) and not (is_fused and rows.is_bounded)
 
     def _write(
         self, requests: PCollection[Any], handling: ErrorHandling | None, *, is_bounded: bool

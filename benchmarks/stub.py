@@ -31,10 +31,15 @@ __all__ = ["Counts", "Stub", "stub"]
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _OPERATION = re.compile(rb"DynamoDB_20120810\.(\w+)")
-_KEY = re.compile(rb'"%b": ?\{"N": ?"(\d+)"' % KEY.encode())
+_NAME = b'"%b"' % KEY.encode()
+_KEY = re.compile(rb'%b: ?\{"N": ?"(\d+)"' % _NAME)
 _CAPACITY = b'"ReturnConsumedCapacity"'
 _END = 256
 """Bytes at each end of a body where what is no item stands."""
+_MOST_KEPT = 512 * 1024 * 1024
+"""Bytes of bodies that are kept until the end, when their keys are counted: to count them at once
+would take most of the time that the stub takes from whom it shares a machine with."""
+
 _received = memoryview(bytearray(1 << 20))
 """Where every socket is read into: a buffer of this size made anew would cost more than reading."""
 
@@ -54,7 +59,7 @@ class Counts:
         requests: Calls of BatchWriteItem and PutItem.
         items: Items in them.
         keys: How many distinct keys these had.
-        cpu_seconds: What the stub's own process has used.
+        cpu_seconds: What the stub's own process had used when it was asked.
     """
 
     requests: int
@@ -70,6 +75,8 @@ class _Table:
         self._requests = 0
         self._items = 0
         self._keys: set[bytes] = set()
+        self._kept: list[bytes | bytearray] = []
+        self._kept_bytes = 0
         self._answers: dict[tuple[int, bool], bytes] = {}
 
     def answer(self, operation: bytes, body: bytes | bytearray) -> bytes:
@@ -82,14 +89,22 @@ class _Table:
         return _http(400, {"__type": kind, "message": f"the stub has no {operation.decode()}"})
 
     def counts(self) -> Counts:
-        return Counts(self._requests, self._items, len(self._keys), time.process_time())
+        cpu_seconds = time.process_time()
+        for body in self._kept:
+            self._keys.update(_KEY.findall(body))
+        self._kept.clear()
+        return Counts(self._requests, self._items, len(self._keys), cpu_seconds)
 
     def _wrote(self, body: bytes | bytearray) -> bytes:
-        keys = _KEY.findall(body)
+        items = body.count(_NAME)
         self._requests += 1
-        self._items += len(keys)
-        self._keys.update(keys)
-        asked = (len(keys), _CAPACITY in body[:_END] or _CAPACITY in body[-_END:])
+        self._items += items
+        self._kept_bytes += len(body)
+        if self._kept_bytes <= _MOST_KEPT:
+            self._kept.append(body)
+        else:
+            self._keys.update(_KEY.findall(body))
+        asked = (items, _CAPACITY in body[:_END] or _CAPACITY in body[-_END:])
         if asked not in self._answers:
             self._answers[asked] = _http(200, _written(*asked))
         return self._answers[asked]

@@ -20,7 +20,7 @@ from tests.beam.helpers import FN_API, REGION, TABLE, given, pipeline
 def step(shards: int = 1, **options: Any) -> ToRequest:
     """The first step, in a bundle. It makes packs without a call of DynamoDB."""
     write = WriteToDynamoDB(TABLE, aws_region=REGION, primary_key=["id"], **options)
-    made = ToRequest(write._settings, None, shards)
+    made = ToRequest(write._settings, None, shards, travel=shards > 1)
     made.setup()
     made.start_bundle()
     return made

@@ -101,7 +101,7 @@ def test_the_transform_and_its_steps_travel_and_hold_no_client() -> None:
     write = transform().with_exception_handling()
     for each in (
         write,
-        ToRequest(write._settings, None, 32),
+        ToRequest(write._settings, None, 32, travel=True),
         WriteBundle(write._settings, None),
         WriteLatest(write._settings, None),
         WriteLatestUntilTimeout(write._settings, None),

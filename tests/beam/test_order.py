@@ -37,7 +37,10 @@ def test_packs_in_any_order_end_with_the_newest_of_each_key(
         write = sink(
             server, primary_key=["id"], partitioned_by=["id"], sink_requests_max_buffered=250
         )
-        first, second = ToRequest(write._settings, None, shards), WriteLatest(write._settings, None)
+        first, second = (
+            ToRequest(write._settings, None, shards, travel=True),
+            WriteLatest(write._settings, None),
+        )
         first.setup()
         second.setup()
         packs = sent(first, rows)

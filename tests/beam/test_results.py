@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import apache_beam as beam
 import pytest
 from apache_beam.transforms.error_handling import CollectingErrorHandler, ErrorHandler
-from apache_beam.transforms.window import FixedWindows
+from apache_beam.transforms.window import FixedWindows, IntervalWindow
+from apache_beam.utils.windowed_value import create as windowed_value
 
-from beam_dynamodb import FailedRecord, RowError, WriteError
+from beam_dynamodb import FailedRecord, RowError, WriteError, WriteToDynamoDB
+from beam_dynamodb.columns import RowEncoder
+from beam_dynamodb.sink import ErrorHandling
+from beam_dynamodb.steps import ToRequest
 from beam_dynamodb.testing import Faults, Rejected, Throttle
+from beam_dynamodb.write_requests import Late, Requests, Told
 from tests.beam.helpers import (
     LEGACY,
+    REGION,
     TABLE,
     Collected,
     Rows,
@@ -121,31 +128,56 @@ def test_with_dead_letters_the_neighbours_of_a_bad_row_and_of_a_refused_one_are_
     assert run.counters["failed"] == 2
 
 
-MANY_KINDS = [
+KINDS: list[dict[str, Any]] = [
     {"text": 'quoted "\u00e9" \\ \n', "zero": -0.0, "share": 1e-7, "least": -(2**63), "yes": True},
     {"nothing": None, "list": [1, [2.0, {"a": []}], "x"], "map": {"b": 1, "a": {"no": None}}},
     {"tuple": (1, ("x",)), "blob": b"\x00", "price": Decimal("1.50"), "set": {1, 2}, "most": 2**64},
     {"long": "words " * 1_000},
-]  # fmt: skip
+]
+KINDS.append({name: each for row in KINDS for name, each in row.items()})
+OF_A_KIND = 120
+MIXED = 90
+ALL_KINDS = [
+    *({"id": n, **KINDS[n // OF_A_KIND]} for n in range(OF_A_KIND * len(KINDS))),
+    *({"id": 1_000 + n, **KINDS[n % len(KINDS)]} for n in range(MIXED)),
+]
+REFUSED = {*(n * OF_A_KIND + 60 for n in range(len(KINDS))), 1_042, 1_043}
 SEVERAL_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
 
 
-@pytest.mark.parametrize("flags", [[], SEVERAL_WORKERS], ids=["one worker", "two"])
-def test_elements_come_out_as_they_went_in_whatever_way_they_travelled(flags: list[str]) -> None:
-    kinds = [*MANY_KINDS, {name: each for row in MANY_KINDS for name, each in row.items()}]
-    rows = [{"id": number, **kinds[number % len(kinds)]} for number in range(300)]
-    with serving(poison(50, 51)) as server:
+@pytest.mark.parametrize(
+    ("flags", "ways"),
+    [([], {(bytes, dict)}), (SEVERAL_WORKERS, {(bytes, dict), (bytes, Told), (Late, dict)})],
+    ids=["one worker", "two"],
+)
+@pytest.mark.parametrize("table", [TABLE, lambda _: TABLE], ids=["told", "asked for"])
+def test_elements_come_out_as_they_went_in_whatever_way_they_travelled(
+    flags: list[str], ways: set[Any], table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if RowEncoder is None:
+        ways = ways - {(bytes, Told)}
+    seen = set()
+    send = ToRequest._send
+
+    def watched(self: ToRequest, shard: int | None, requests: Requests) -> None:
+        seen.update(zip(map(type, requests.bodies), map(type, requests.origins[0]), strict=True))
+        send(self, shard, requests)
+
+    monkeypatch.setattr(ToRequest, "_send", watched)
+    with serving(poison(*REFUSED)) as server:
         run = run_rows(
             server,
-            [(row, 0.0) for row in rows],
+            [(row, 0.0) for row in ALL_KINDS],
             flags=flags,
+            table=table,
             partitioned_by=["id"],
             handling=lambda write: write.with_exception_handling(),
         )
+    assert seen == ways
     failed = [each.element for each in run.failed.elements]
-    assert {row["id"] for row in failed} == {50, 51}
+    assert {row["id"] for row in failed} == REFUSED
     came_out = {row["id"]: repr(list(row.items())) for row in [*run.written.elements, *failed]}
-    assert came_out == {row["id"]: repr(list(row.items())) for row in rows}
+    assert came_out == {row["id"]: repr(list(row.items())) for row in ALL_KINDS}
 
 
 def test_a_dead_letter_has_the_shape_of_beams_own_and_survives_a_shuffle() -> None:
@@ -304,3 +336,25 @@ def test_an_element_that_cannot_be_pickled_is_a_dead_letter_where_it_would_have_
     [record] = failed.elements
     assert (record.code, record.key) == ("NotPicklable", "{id: 2}")
     assert "Encoded" in record.element
+
+
+class Unpicklable(IntervalWindow):
+    def __reduce__(self) -> Any:
+        raise TypeError("not to be pickled")
+
+
+def test_a_row_whose_window_cannot_be_pickled_is_a_dead_letter_with_the_row() -> None:
+    write = WriteToDynamoDB(TABLE, aws_region=REGION, partitioned_by=["id"], primary_key=["id"])
+    step = ToRequest(write._settings, ErrorHandling(), 4, travel=True)
+    step.setup()
+    step.start_bundle()
+    rows: list[dict[str, Any]] = [{"id": n, "v": "x"} for n in range(20)]
+    rows += [{"id": n, "v": date(2026, 1, 1)} for n in range(20, 30)]
+    windows = (Unpicklable(0, 1),)
+    outputs = [
+        each for row in rows for each in step.process(row, windowed_value(row, 0, windows)) or ()
+    ]
+    letters = [each.value.value for each in [*outputs, *step.finish_bundle()]]
+    assert len(letters) == len(rows)
+    assert {each.code for each in letters} == {"NotPicklable"}
+    assert sorted(each.element for each in letters) == sorted(map(repr, rows))

@@ -71,7 +71,7 @@ def of_one_shape(columns: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrateg
     return st.tuples(*columns.values()).map(lambda values: dict(zip(columns, values, strict=True)))
 
 
-def told(outcome: Request | Exception | None) -> Any:
+def compared(outcome: Request | Exception | None) -> Any:
     if isinstance(outcome, Exception):
         return type(outcome), str(outcome), vars(outcome)
     return outcome
@@ -84,7 +84,7 @@ def one_by_one(factory: RequestFactory, elements: list[Any]) -> list[Any]:
             outcomes.append(factory.request(element, place, (element, place)))
         except Exception as error:
             outcomes.append(error)
-    return list(map(told, outcomes))
+    return list(map(compared, outcomes))
 
 
 def equals_its_copy(element: Any) -> bool:
@@ -117,7 +117,7 @@ def together(factory: RequestFactory, elements: list[Any], *, travel: bool = Fal
     assert outcomes.count(None) == converted.ignored
     order = [request.origin[1] for request in requests]
     assert order == sorted(order), "requests keep the order of their elements"
-    return list(map(told, outcomes))
+    return list(map(compared, outcomes))
 
 
 def without_compiled_part(factory: RequestFactory) -> RequestFactory:
@@ -418,13 +418,11 @@ TELLING = st.recursive(
 
 @given(
     data=st.data(),
-    names=st.lists(texts(min_size=1, max_size=4), min_size=1, max_size=5, unique=True),
+    names=st.sets(texts(min_size=1, max_size=4), min_size=1, max_size=5),
     can_compile=st.booleans(),
 )
-def test_a_row_is_told_by_its_body(
-    data: st.DataObject, names: list[str], can_compile: bool
-) -> None:
-    shape = of_one_shape({"id": st.integers(0, 99), **dict.fromkeys(names, TELLING)})
+def test_a_row_is_told_by_its_body(data: st.DataObject, names: set[str], can_compile: bool) -> None:
+    shape = of_one_shape({"id": st.integers(0, 99), **dict.fromkeys(names - {"id"}, TELLING)})
     elements = data.draw(st.lists(shape, min_size=1, max_size=8))
     encoder = compiled(*PUT_AROUND)
     result = encoder.encode(elements)
@@ -458,7 +456,7 @@ def test_a_row_that_its_body_tells_travels_once() -> None:
     requests = factory.requests(elements, range(50), elements, travel=True).requests
     assert here.origins[0] == elements, "what stays here is kept"
     assert requests.origin(0) == Same(Told(("id", "v")))
-    assert len(pickle.dumps(Pack(requests).to_bytes())) < 0.7 * len(Pack(here).to_bytes())
+    assert len(Pack(requests).to_bytes()) < 0.7 * len(Pack(here).to_bytes())
     requests += factory.requests(others, range(50), others, travel=True).requests
     again = travelled(requests)
     assert [each.origin[0] for each in again] == elements + others
@@ -475,7 +473,10 @@ def test_a_body_that_tells_another_row_is_refused() -> None:
         with pytest.raises(ValueError, match="body"):
             read(BODY[:end])
     for body in (BODY.replace(b"id", b"ID"), BODY.replace(b"true", b"True"), BODY[:-1] + b"]",
-                 BODY.replace(b'"1"', b'"1.x"'), BODY.replace(b'"L"', b'"X"')):  # fmt: skip
+                 BODY.replace(b'"1"', b'"1.x"'), BODY.replace(b'"L"', b'"X"'),
+                 BODY.replace(b'"1"', b'""'), BODY.replace(b'"1"', b'"nan"'),
+                 BODY.replace(b'"1"', b'"%b"' % (b"9" * 20)),
+                 BODY.replace(b'{"L":[', b'{"L":[' * 100_000)):  # fmt: skip
         with pytest.raises(ValueError):  # noqa: PT011 - Python's own where it is a number
             read(body)
     assert read(BODY)["id"] == 1, "it goes on"
