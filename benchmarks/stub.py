@@ -96,14 +96,16 @@ class _Table:
         return Counts(self._requests, self._items, len(self._keys), cpu_seconds)
 
     def _wrote(self, body: bytes | bytearray) -> bytes:
-        items = body.count(_NAME)
+        if self._kept_bytes + len(body) <= _MOST_KEPT:
+            self._kept_bytes += len(body)
+            self._kept.append(body)
+            items = body.count(_NAME)
+        else:  # to look through a large one takes as long as to hash it: once is enough
+            keys = _KEY.findall(body)
+            self._keys.update(keys)
+            items = len(keys)
         self._requests += 1
         self._items += items
-        self._kept_bytes += len(body)
-        if self._kept_bytes <= _MOST_KEPT:
-            self._kept.append(body)
-        else:
-            self._keys.update(_KEY.findall(body))
         asked = (items, _CAPACITY in body[:_END] or _CAPACITY in body[-_END:])
         if asked not in self._answers:
             self._answers[asked] = _http(200, _written(*asked))
