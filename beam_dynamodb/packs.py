@@ -11,26 +11,28 @@ import re
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-import orjson
 import zstandard
 
 from beam_dynamodb.columns import Block, row_encoder
+from beam_dynamodb.values import python_value
 from beam_dynamodb.write_requests import (
     AS_IDENTITIES,
     PUT_AROUND,
+    Column,
     Late,
     Request,
     Requests,
     Same,
     Told,
     copied,
+    item_of,
 )
 
-__all__ = ["Order", "Pack", "Sender", "element_of", "elements_of"]
+__all__ = ["Order", "Pack", "Sender", "elements_of", "origin_of"]
 
 _PLAIN, _COMPRESSED = b"6", b"7"
 """The first byte of a pack. A job that is updated may find older packs in its state."""
@@ -181,10 +183,12 @@ def elements_of(requests: Requests) -> Iterable[Any]:
     )
 
 
-def element_of(request: Request) -> Any:
-    """The first part of a request's origin, as `elements_of` gives it."""
-    [element] = elements_of(Requests.of([request]))
-    return element
+def origin_of(request: Request) -> tuple[Any, ...]:
+    """A request's origin, its first part as `elements_of` gives it."""
+    element, *places = request.origin
+    if type(element) is Told:
+        element = _row_reader(element)(request.body)
+    return element, *places
 
 
 def _row_reader(told: Told) -> Callable[[bytes], dict[str, Any]]:
@@ -194,19 +198,11 @@ def _row_reader(told: Told) -> Callable[[bytes], dict[str, Any]]:
 
 def _row_of(body: bytes) -> dict[str, Any]:
     """For a worker where nothing could be compiled, if another one sent the pack."""
-    item = orjson.loads(body)["PutRequest"]["Item"]
-    return {name: _value_of(value) for name, value in item.items()}
+    return {name: python_value(value, _number) for name, value in item_of(body).items()}
 
 
-def _value_of(value: Mapping[str, Any]) -> Any:
-    [(kind, content)] = value.items()
-    if kind == "N":
-        return int(content) if _INTEGER.fullmatch(content) else float(content)
-    if kind == "L":
-        return list(map(_value_of, content))
-    if kind == "M":
-        return {name: _value_of(each) for name, each in content.items()}
-    return None if kind == "NULL" else content
+def _number(text: str) -> int | float:
+    return int(text) if _INTEGER.fullmatch(text) else float(text)
 
 
 _INTEGER = re.compile("-?[0-9]+")
@@ -389,10 +385,10 @@ def _with(places: _Places, column: list[Any], values: list[Any]) -> list[Any]:
     return column
 
 
-def _shrunk(column: Any) -> Any:
+def _shrunk(column: Column | None) -> list[Any] | tuple[Any] | None:
     """A column as it is, or in a tuple of its own the one value that all of it is."""
     return (column.value,) if isinstance(column, Same) else column
 
 
-def _grown(column: Any) -> Any:
+def _grown(column: list[Any] | tuple[Any] | None) -> Any:
     return Same(*column) if isinstance(column, tuple) else column

@@ -36,6 +36,7 @@ from beam_dynamodb.write_requests import (
     Same,
     Told,
     copied,
+    item_of,
 )
 
 __all__ = [
@@ -199,8 +200,8 @@ class RequestFactory:
         outcomes: list[Request | Exception | None] = [_UNKNOWN] * len(elements)
         for places, rows in self._shapes(elements):
             picked = [_picked(column, places) for column in (timestamps, *origins)]
-            are_elements = all(map(is_, rows, map(elements.__getitem__, places)))
-            together = self._together(rows, picked[0], picked[1:], travel=travel and are_elements)
+            may_travel = travel and all(map(is_, rows, map(elements.__getitem__, places)))
+            together = self._together(rows, picked[0], picked[1:], travel=may_travel)
             for place, request in zip(places, together.requests if together else (), strict=False):
                 outcomes[place] = request
         for place, outcome in enumerate(outcomes):
@@ -415,7 +416,7 @@ class RequestFactory:
 
     def key_text(self, body: bytes) -> str | None:
         """The key of a request's body as text, for messages; None where it is unknown."""
-        return self._key_text(_item_of(body))
+        return self._key_text(item_of(body))
 
     def key_text_of(self, element: Any) -> str | None:
         """The key of an element that may be no good, as far as it can be read."""
@@ -478,12 +479,6 @@ def _normalised(value: Any) -> Any:
         if tag in ("SS", "BS") and isinstance(content, list):
             return {tag: sorted(content)}
     return {name: _normalised(each) for name, each in value.items()}
-
-
-def _item_of(body: bytes) -> dict[str, AttributeValue]:
-    [content] = orjson.loads(body).values()
-    [item] = content.values()
-    return dict(item)
 
 
 def _plain(value: Any) -> Any:

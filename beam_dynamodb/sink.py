@@ -25,6 +25,7 @@ __all__ = ["KEYWORDS", "ErrorHandling", "Settings", "Sink", "attribute_names", "
 _logger = logging.getLogger(__name__)
 
 _PACK_SHARE = 20
+"""One row of so many in a full buffer may be one that waits to be packed."""
 
 _USER_AGENT = f"apache-beam/{beam.version.__version__} beam-dynamodb/{__version__}"
 

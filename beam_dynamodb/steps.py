@@ -30,7 +30,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.identity import places_by_shard
-from beam_dynamodb.packs import Order, Pack, Sender, element_of, elements_of
+from beam_dynamodb.packs import Order, Pack, Sender, elements_of, origin_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
 from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.results import FailedRecord
@@ -428,8 +428,7 @@ class ToRequest(_Failing):
         self._going_bytes += size
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
-        element = element_of(request)
-        _, micros, windows = request.origin
+        element, micros, windows = origin_of(request)
         fault = RowError(
             f"partitioned_by sends elements to another worker, and this one, a "
             f"{type(element).__name__}, can't be pickled.",
@@ -587,8 +586,8 @@ class _Writing(_Failing):
         error.__cause__ = cause
         if fail_on_error:
             raise error
-        _, micros, windows = request.origin
-        record = self._dead_letter(error, element_of(request), request.body)
+        element, micros, windows = origin_of(request)
+        record = self._dead_letter(error, element, request.body)
         return TaggedOutput(FAILED, windowed_value(record, micros, windows))
 
     def _report(self, tally: Tally) -> None:

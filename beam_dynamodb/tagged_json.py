@@ -20,7 +20,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.faults import step
 from beam_dynamodb.numpy_values import numpy_conversion
 from beam_dynamodb.times import seconds_text
-from beam_dynamodb.values import AttributeValue, attribute_value, row_mapping
+from beam_dynamodb.values import attribute_value, python_value, row_mapping
 
 __all__ = ["Unreadable", "dumps", "loads", "unreadable"]
 
@@ -186,26 +186,7 @@ def _simpler(value: Any) -> Any:
         if isinstance(value, base):
             return base(value)
     convert = numpy_conversion(kind)
-    return _python(attribute_value(value)) if convert is None else convert(value)
-
-
-def _python(value: AttributeValue) -> Any:
-    [(tag, payload)] = value.items()
-    return _FROM_WIRE[tag](payload)
-
-
-_FROM_WIRE: dict[str, Callable[[Any], Any]] = {
-    "S": str,
-    "N": Decimal,
-    "B": base64.b64decode,
-    "BOOL": bool,
-    "NULL": lambda _: None,
-    "L": lambda values: list(map(_python, values)),
-    "M": lambda values: {name: _python(each) for name, each in values.items()},
-    "SS": set,
-    "NS": lambda values: set(map(Decimal, values)),
-    "BS": lambda values: set(map(base64.b64decode, values)),
-}
+    return python_value(attribute_value(value), Decimal) if convert is None else convert(value)
 
 
 def _lost(value: object, text: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ __all__ = [
     "binary_size",
     "canonical_number",
     "check_number",
+    "python_value",
     "register_row",
     "register_value",
     "row_mapping",
@@ -114,6 +115,35 @@ def attribute_value(value: object) -> AttributeValue:
         return _encoders[type(value)](value, 2)
     except Exception as error:
         raise row_error(error) from cause_of(error)
+
+
+def python_value(value: AttributeValue, number_of: Callable[[str], Any]) -> Any:
+    """The plain Python value that a sink stores as this AttributeValue.
+
+    Args:
+        value: As `attribute_value` gives it.
+        number_of: Makes a number of its text.
+    """
+    [(tag, payload)] = value.items()
+    if tag == "L":
+        return [python_value(each, number_of) for each in payload]
+    if tag == "M":
+        return {name: python_value(each, number_of) for name, each in payload.items()}
+    if tag == "N":
+        return number_of(payload)
+    if tag == "NS":
+        return set(map(number_of, payload))
+    return _FROM_WIRE[tag](payload)
+
+
+_FROM_WIRE: dict[str, Callable[[Any], Any]] = {
+    "S": str,
+    "B": base64.b64decode,
+    "BOOL": bool,
+    "NULL": lambda _: None,
+    "SS": set,
+    "BS": lambda values: set(map(base64.b64decode, values)),
+}
 
 
 def row_mapping(row: object) -> Mapping[str, Any]:

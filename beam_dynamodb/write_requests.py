@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
+import orjson
+
 __all__ = [
     "AS_IDENTITIES",
     "PUT_AROUND",
@@ -23,11 +25,19 @@ __all__ = [
     "Told",
     "column_of",
     "copied",
+    "item_of",
 ]
 
 
 PUT_AROUND = '{"PutRequest":{"Item":', "}}"
 """What stands around an item in a put."""
+
+
+def item_of(body: bytes) -> dict[str, Any]:
+    """What a body puts, or the key of what it deletes, in wire form."""
+    [content] = orjson.loads(body).values()
+    [item] = content.values()
+    return dict(item)
 
 
 class Late:

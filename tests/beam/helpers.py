@@ -12,7 +12,12 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.window import GlobalWindow, TimestampedValue, WindowFn
+from apache_beam.transforms.window import (
+    BoundedWindow,
+    GlobalWindow,
+    TimestampedValue,
+    WindowFn,
+)
 from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb import WriteToDynamoDB
@@ -58,7 +63,10 @@ def replay(rows: Rows) -> dict[int, str]:
 
 # --- runners -------------------------------------------------------------------------------
 
+GLOBAL = GlobalWindow()
+
 FN_API = "FnApiRunner"
+TWO_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
 LEGACY = "BundleBasedDirectRunner"
 
 
@@ -105,9 +113,9 @@ def input_of(
     return timed | f"{label}/Window" >> beam.WindowInto(windowing) if windowing else timed
 
 
-def given(step: ToRequest, row: Any) -> Iterable[Any]:
+def given(step: ToRequest, row: Any, window: BoundedWindow = GLOBAL) -> Iterable[Any]:
     """What the first step of a write sends when it is given a row."""
-    return step.process(row, windowed_value(row, 0, (GlobalWindow(),))) or ()
+    return step.process(row, windowed_value(row, 0, (window,))) or ()
 
 
 class _Timed(beam.DoFn):

@@ -11,7 +11,7 @@ import apache_beam as beam
 import pytest
 
 from beam_dynamodb.steps import ToRequest, WriteLatest
-from tests.beam.helpers import FN_API, counters, given, pipeline, serving, sink, stored
+from tests.beam.helpers import FN_API, TWO_WORKERS, counters, given, pipeline, serving, sink, stored
 
 ROWS, KEYS = 3_000, 70
 
@@ -79,8 +79,7 @@ class Written(beam.DoFn):
 
 @pytest.mark.parametrize("local_workers", [1, 2])
 def test_all_workers_of_the_direct_runner_write(local_workers: int) -> None:
-    several = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
-    begin = pipeline(FN_API, *(several if local_workers == 2 else ()))
+    begin = pipeline(FN_API, *(TWO_WORKERS if local_workers == 2 else ()))
     for each in (Changes, Written):
         each.threads.clear()
     with serving() as server, begin:

@@ -11,7 +11,6 @@ import apache_beam as beam
 import pytest
 from apache_beam.transforms.error_handling import CollectingErrorHandler, ErrorHandler
 from apache_beam.transforms.window import FixedWindows, IntervalWindow
-from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb import FailedRecord, RowError, WriteError, WriteToDynamoDB
 from beam_dynamodb.columns import RowEncoder
@@ -23,9 +22,11 @@ from tests.beam.helpers import (
     LEGACY,
     REGION,
     TABLE,
+    TWO_WORKERS,
     Collected,
     Rows,
     counters,
+    given,
     input_of,
     pipeline,
     run_rows,
@@ -142,12 +143,11 @@ ALL_KINDS = [
     *({"id": 1_000 + n, **KINDS[n % len(KINDS)]} for n in range(MIXED)),
 ]
 REFUSED = {*(n * OF_A_KIND + 60 for n in range(len(KINDS))), 1_042, 1_043}
-SEVERAL_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
 
 
 @pytest.mark.parametrize(
     ("flags", "ways"),
-    [([], {(bytes, dict)}), (SEVERAL_WORKERS, {(bytes, dict), (bytes, Told), (Late, dict)})],
+    [([], {(bytes, dict)}), (TWO_WORKERS, {(bytes, dict), (bytes, Told), (Late, dict)})],
     ids=["one worker", "two"],
 )
 @pytest.mark.parametrize("table", [TABLE, lambda _: TABLE], ids=["told", "asked for"])
@@ -350,10 +350,8 @@ def test_a_row_whose_window_cannot_be_pickled_is_a_dead_letter_with_the_row() ->
     step.start_bundle()
     rows: list[dict[str, Any]] = [{"id": n, "v": "x"} for n in range(20)]
     rows += [{"id": n, "v": date(2026, 1, 1)} for n in range(20, 30)]
-    windows = (Unpicklable(0, 1),)
-    outputs = [
-        each for row in rows for each in step.process(row, windowed_value(row, 0, windows)) or ()
-    ]
+    window = Unpicklable(0, 1)
+    outputs = [each for row in rows for each in given(step, row, window)]
     letters = [each.value.value for each in [*outputs, *step.finish_bundle()]]
     assert len(letters) == len(rows)
     assert {each.code for each in letters} == {"NotPicklable"}
