@@ -120,8 +120,8 @@ class Lane:
         self._max_batch = max_batch
         self._ready: deque[Batch] = deque()
         self._ready_count = 0
+        self._fences: set[str] = set()
         self._waiting: dict[str, Batch] = {}
-        self._flying: set[str] = set()
         self._parts: deque[Batch] = deque()
         self._part_is_flying = False
         self._key_is_unknown = False
@@ -133,7 +133,7 @@ class Lane:
 
     def __repr__(self) -> str:
         return (
-            f"<Lane {self.table} [{self._ready_count} ready | {len(self._flying)} flying | "
+            f"<Lane {self.table} [{self._ready_count} ready | {self._flights} flights | "
             f"{sum(len(each) for _, _, each in self._later)} later]>"
         )
 
@@ -141,6 +141,11 @@ class Lane:
     def flights(self) -> int:
         """Batches on their way."""
         return self._flights
+
+    @property
+    def ready(self) -> int:
+        """Requests that go as soon as there is a place."""
+        return self._ready_count
 
     @property
     def is_empty(self) -> bool:
@@ -156,15 +161,12 @@ class Lane:
             self._key_is_unknown = True
             self._append(requests)
             return 0
-        self._note_ready()
         distinct = set(fences)
-        if (  # as mostly
-            len(distinct) == len(fences)
-            and self._waiting.keys().isdisjoint(distinct)  # looks at the fewer of both
-            and distinct.isdisjoint(self._flying)
-        ):
+        if len(distinct) == len(fences) and distinct.isdisjoint(self._fences):  # as mostly
+            self._fences |= distinct
             self._append(requests)
             return 0
+        self._note_ready()
         return sum(map(self._accept, requests))
 
     def _accept(self, request: Request) -> bool:
@@ -174,9 +176,10 @@ class Lane:
             older.supersede(request)
             return True
         one = Requests.of([request])
-        if fence in self._flying:
+        if fence in self._fences:  # and waits not, so it is on its way
             self._waiting[fence] = Batch(one, noted=True)
         else:
+            self._fences.add(fence)
             self._append(one)
             last = self._ready[-1]
             if not last.noted:
@@ -206,7 +209,7 @@ class Lane:
         return 0 if len(bodies[0]) + ENVELOPE_BYTES >= free else cut_size(bodies, count, free)
 
     def _note_ready(self) -> None:
-        """Notes what is ready: only when more comes, for most batches have left by then."""
+        """Notes what is ready: only when one comes that is here already, as few do."""
         for batch in self._ready:
             if not batch.noted:
                 self._note(batch.requests, batch)
@@ -246,7 +249,8 @@ class Lane:
             more = ready.popleft()
             if room < len(more):
                 more, rest = more.split(room)
-                self._note(rest.requests, rest)
+                if rest.noted:
+                    self._note(rest.requests, rest)
                 ready.appendleft(rest)
             if batch.noted is not more.noted:
                 self._note(batch.requests, batch)
@@ -299,12 +303,9 @@ class Lane:
 
     def _take_off(self, batch: Batch, now: float, *, alone: bool) -> Flight:
         batch.attempts = [each + 1 for each in batch.attempts]
-        if not self._key_is_unknown:
-            fences = batch.requests.fences
-            if batch.noted:
-                for fence in fences:
-                    del self._waiting[fence]
-            self._flying.update(fences)
+        if batch.noted:
+            for fence in batch.requests.fences:
+                del self._waiting[fence]
         self._flights += 1
         return Flight(self, batch, now, alone=alone)
 
@@ -332,10 +333,13 @@ class Lane:
         if self._key_is_unknown:
             return still, 0
         fences = flight.batch.requests.fences
-        self._flying.difference_update(fences)
+        self._fences.difference_update(fences)
+        if still is not None:
+            self._fences.update(still.requests.fences)
         newer = [] if self._waiting.keys().isdisjoint(fences) else self._newer(fences)
         superseded = 0
         for batch in newer:
+            self._fences.update(batch.requests.fences)
             if still is not None and batch.requests.fences[0] in still.requests.fences:
                 still.supersede(batch.requests[0])
                 superseded += 1

@@ -40,6 +40,10 @@ _MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected"])
 _KEY_RANGE = "KeyRangeThroughputExceeded"
 """What the reasons of a throttled call end with if one partition key got too much."""
 
+_ANSWERS_COME = 0.02
+"""Seconds; where the next answer is no further away than this, it is better to wait for it than to
+take in more."""
+
 _LONGEST_WAIT = 1.0
 """Seconds; the longest single wait, so that a change elsewhere in the process is noticed."""
 
@@ -52,6 +56,11 @@ class Gate:
         self.places = places
         self._free = places
         self._lock = threading.Lock()
+
+    @property
+    def free(self) -> int:
+        """How many places are free at this moment."""
+        return self._free
 
     def take(self, wanted: int) -> int:
         """Takes up to so many places; returns how many were free."""
@@ -174,7 +183,10 @@ class Writer:
         return tally
 
     def write(self, requests: Requests) -> None:
-        """Accepts requests and sends full batches; waits only where a limit is reached.
+        """Accepts requests and sends full batches.
+
+        Waits where a limit is reached: for room in the buffer as long as it takes, for a place on
+        the way only as long as answers come.
 
         Raises:
             ServiceError: DynamoDB refuses everything (permissions, credentials, no such table).
@@ -191,6 +203,9 @@ class Writer:
                 start += room
             self._turn(0.0 if room else self._patience(), full=room > 0)
         self._send(self._clock(), full=True)  # in place of what was answered just now
+        # What waits here leaves the processor's cache, so no more comes while answers do.
+        while self._is_behind() and self._take_answers(_ANSWERS_COME):
+            self._send(self._clock(), full=True)
 
     def finish(self) -> None:
         """Sends all there is, waits for the answers, retries what is left.
@@ -231,12 +246,22 @@ class Writer:
         if patience and self._throttled_until > now:
             self._tally.throttled_seconds += self._clock() - now
 
-    def _take_answers(self, patience: float) -> None:
-        for answer in self._channel.poll(patience):
+    def _take_answers(self, patience: float) -> int:
+        """Takes the answers that are there, or come soon; returns how many."""
+        answers = self._channel.poll(patience)
+        for answer in answers:
             self._land(answer)
         if self._fatal is not None:
             self.abandon()
             raise self._fatal
+        return len(answers)
+
+    def _is_behind(self) -> bool:
+        """Whether a full batch waits for nothing but a place."""
+        if self._limits.in_flight.free or not self._in_flight:
+            return False
+        ready = sum(lane.ready for lane in self._lanes.values())
+        return ready >= self._limits.batch_size
 
     def _patience(self) -> float:
         """How long there is nothing to do but to wait for answers."""

@@ -170,6 +170,8 @@ def test_every_request_ends_once_and_the_newest_of_each_key_stays(
     assert bench.stored() == {key: version for version, key in enumerate(keys)}
     assert all(size <= batch_size for size in tally.batch_sizes)
     assert bench.table.most_in_flight <= in_flight
+    bench.run(keys, bundle=bundle)
+    assert len(tally.written) + tally.superseded == 2 * len(keys), "a key was not let go"
     assert bench.writer.held == 0
     assert bench.limits.in_flight.take(in_flight) == in_flight, "places were not given back"
     assert bench.limits.buffered.take(buffered) == buffered, "places were not given back"
@@ -325,6 +327,26 @@ def test_throttling_slows_the_pace_and_is_reported_in_seconds() -> None:
     assert throttled.tally.throttled == 40
     assert throttled.tally.throttled_seconds > 0.0
     assert throttled.stored() == calm.stored()
+
+
+def writing_at_once(latency: float) -> Bench:
+    """Sixty records in one write, three calls of four at a time, room for all."""
+    bench = Bench(script=[], batch_size=4, in_flight=3, buffered=100)
+    bench.table.latency = lambda: latency
+    bench.write([bench.request(key, 0) for key in range(60)])
+    return bench
+
+
+def test_while_answers_come_a_write_lasts_until_all_full_batches_are_on_their_way() -> None:
+    bench = writing_at_once(latency=0.01)
+    assert bench.writer.held == 3 * 4
+    assert len(bench.table.calls) == 60 / 4
+
+
+def test_where_answers_are_long_in_coming_a_write_does_not_wait_for_a_place() -> None:
+    bench = writing_at_once(latency=1.0)
+    assert bench.writer.held == 60
+    assert bench.clock.now - 1_000.0 < 0.1
 
 
 def test_a_request_is_never_larger_than_16_mb() -> None:
