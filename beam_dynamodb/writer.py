@@ -196,13 +196,14 @@ class Writer:
         start = 0
         while start < len(requests):
             room = self._limits.buffered.take(len(requests) - start)
-            if room:
-                self._held += room
-                whole = room == len(requests)
-                self._accept(requests if whole else requests.part(start, start + room))
-                start += room
-            self._turn(0.0 if room else self._patience(), full=room > 0)
-        self._send(self._clock(), full=True)  # in place of what was answered just now
+            if not room:
+                self._turn(self._patience())
+                continue
+            self._held += room
+            whole = room == len(requests)
+            self._accept(requests if whole else requests.part(start, start + room))
+            start += room
+            self._send(self._clock(), full=True)
         # What waits here leaves the processor's cache, so no more comes while answers do.
         while self._is_behind() and self._take_answers(_ANSWERS_COME):
             self._send(self._clock(), full=True)
@@ -214,7 +215,7 @@ class Writer:
             ServiceError: As `write`.
         """
         while self._held:
-            self._turn(self._patience(), full=False)
+            self._turn(self._patience())
         self._settle()
 
     def abandon(self) -> None:
@@ -238,10 +239,10 @@ class Writer:
 
     # --- one turn ------------------------------------------------------------------------
 
-    def _turn(self, patience: float, *, full: bool) -> None:
-        """Sends what may go, then takes the answers that are there."""
+    def _turn(self, patience: float) -> None:
+        """Sends what may go, full batches or not, then waits for answers."""
         now = self._clock()
-        self._send(now, full=full)
+        self._send(now, full=False)
         self._take_answers(patience)
         if patience and self._throttled_until > now:
             self._tally.throttled_seconds += self._clock() - now
