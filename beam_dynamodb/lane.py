@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 
 from beam_dynamodb.batches import ENVELOPE_BYTES, cut_size
@@ -29,7 +29,7 @@ class Batch:
         requests: The requests; one is replaced when a newer one of its fence supersedes it.
         attempts: How many calls have carried each.
         strikes: How many calls of its fence have failed in a row.
-        noted: Whether its lane has noted which fences wait in it.
+        noted: Whether its lane has noted which fences wait in it, or had when it left.
     """
 
     __slots__ = ("attempts", "noted", "requests", "strikes")
@@ -105,6 +105,7 @@ class Lane:
     Attributes:
         table: The table.
         pace: How many of its batches may be on their way; tables have their capacity each.
+        meets: Whether any of those accepted last met another one of its fence.
         stuck_since: When the first call failed since anything was written, if one did.
         failed_at: When the last call failed.
         settled_at: When it is known of every call what became of it.
@@ -114,14 +115,15 @@ class Lane:
         """Makes an empty lane whose batches have at most `max_batch` requests."""
         self.table = table
         self.pace = pace
+        self.meets = False
         self.stuck_since: float | None = None
         self.failed_at = 0.0
         self.settled_at = 0.0
         self._max_batch = max_batch
         self._ready: deque[Batch] = deque()
         self._ready_count = 0
-        self._fences: set[str] = set()
-        self._waiting: dict[str, Batch] = {}
+        self._held_fences: set[str] = set()  # of all that came and has not come to its end
+        self._waiting: dict[str, Batch] = {}  # where those wait that were noted
         self._parts: deque[Batch] = deque()
         self._part_is_flying = False
         self._key_is_unknown = False
@@ -134,7 +136,7 @@ class Lane:
     def __repr__(self) -> str:
         return (
             f"<Lane {self.table} [{self._ready_count} ready | {self._flights} flights | "
-            f"{sum(len(each) for _, _, each in self._later)} later]>"
+            f"{sum(map(len, self._put_off()))} later]>"
         )
 
     @property
@@ -143,9 +145,17 @@ class Lane:
         return self._flights
 
     @property
-    def ready(self) -> int:
-        """Requests that go as soon as there is a place."""
-        return self._ready_count
+    def is_behind(self) -> bool:
+        """Whether a full batch lacks a place, and nothing is gained while it waits.
+
+        Where requests meet others of their fences something is: those that wait are superseded.
+        """
+        return (
+            self._ready_count >= self._max_batch
+            and not self.pace.is_slowed
+            and not self.meets
+            and not self._key_is_unknown
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -157,17 +167,19 @@ class Lane:
     def accept(self, requests: Requests) -> int:
         """Takes requests in, in their order; returns how many older ones they supersede."""
         fences = requests.fences
-        if fences[0] is None:
-            self._key_is_unknown = True
+        if fences[0] is None and not self._key_is_unknown:
+            self._forget_fences()
+        if self._key_is_unknown:
             self._append(requests)
             return 0
         distinct = set(fences)
-        if len(distinct) == len(fences) and distinct.isdisjoint(self._fences):  # as mostly
-            self._fences |= distinct
-            self._append(requests)
-            return 0
-        self._note_ready()
-        return sum(map(self._accept, requests))
+        self.meets = len(distinct) < len(fences) or not distinct.isdisjoint(self._held_fences)
+        if self.meets:
+            self._note_ready()
+            return sum(map(self._accept, requests))
+        self._held_fences |= distinct
+        self._append(requests)
+        return 0
 
     def _accept(self, request: Request) -> bool:
         fence = str(request.fence)
@@ -176,10 +188,10 @@ class Lane:
             older.supersede(request)
             return True
         one = Requests.of([request])
-        if fence in self._fences:  # and waits not, so it is on its way
+        if fence in self._held_fences:  # all that wait are noted, so it is on its way
             self._waiting[fence] = Batch(one, noted=True)
         else:
-            self._fences.add(fence)
+            self._held_fences.add(fence)
             self._append(one)
             last = self._ready[-1]
             if not last.noted:
@@ -208,8 +220,22 @@ class Lane:
         free = BATCH_MAX_WIRE_BYTES - sum(map(len, batch.requests.bodies)) - len(batch)
         return 0 if len(bodies[0]) + ENVELOPE_BYTES >= free else cut_size(bodies, count, free)
 
+    def _forget_fences(self) -> None:
+        """From now on nobody knows the table's key, so what waited for a flight just waits."""
+        self._key_is_unknown = True
+        placed = {id(each) for each in (*self._ready, *self._parts, *self._put_off())}
+        for batch in self._waiting.values():
+            if id(batch) not in placed:
+                self._ready.append(batch)
+                self._ready_count += len(batch)
+        self._waiting.clear()
+        self._held_fences.clear()
+
+    def _put_off(self) -> Iterable[Batch]:
+        return (batch for _, _, batch in self._later)
+
     def _note_ready(self) -> None:
-        """Notes what is ready: only when one comes that is here already, as few do."""
+        """Notes where each ready request waits: called when a fence comes again, as few do."""
         for batch in self._ready:
             if not batch.noted:
                 self._note(batch.requests, batch)
@@ -303,7 +329,7 @@ class Lane:
 
     def _take_off(self, batch: Batch, now: float, *, alone: bool) -> Flight:
         batch.attempts = [each + 1 for each in batch.attempts]
-        if batch.noted:
+        if batch.noted and not self._key_is_unknown:
             for fence in batch.requests.fences:
                 del self._waiting[fence]
         self._flights += 1
@@ -316,15 +342,15 @@ class Lane:
     # --- what comes back -----------------------------------------------------------------
 
     def landed(self, flight: Flight, again: Sequence[int]) -> tuple[Batch | None, int]:
-        """Ends a flight: its fences open, and newer requests that waited for them are ready.
+        """Ends a flight: newer requests that waited for its fences are ready.
 
         Args:
             flight: The flight.
             again: The places of those that were not written and should be tried again.
 
         Returns:
-            The newest requests of the fences of `again`, to be put off or apart, if there are
-            any; and how many of `again` are superseded by newer ones.
+            The newest requests of the fences of `again`, if there are any, which must be put
+            off or apart; and how many of `again` are superseded by newer ones.
         """
         self._flights -= 1
         if flight.alone:
@@ -333,13 +359,13 @@ class Lane:
         if self._key_is_unknown:
             return still, 0
         fences = flight.batch.requests.fences
-        self._fences.difference_update(fences)
+        self._held_fences.difference_update(fences)
         if still is not None:
-            self._fences.update(still.requests.fences)
+            self._held_fences.update(still.requests.fences)
         newer = [] if self._waiting.keys().isdisjoint(fences) else self._newer(fences)
         superseded = 0
         for batch in newer:
-            self._fences.update(batch.requests.fences)
+            self._held_fences.update(batch.requests.fences)
             if still is not None and batch.requests.fences[0] in still.requests.fences:
                 still.supersede(batch.requests[0])
                 superseded += 1

@@ -169,6 +169,11 @@ class Pace:
         """Requests that may be in flight now; at least 1."""
         return int(self._limit)
 
+    @property
+    def is_slowed(self) -> bool:
+        """Whether throttling holds it below the most that is allowed."""
+        return self._limit < self._most
+
     def answered(self, in_flight: int, throttled: float = 0.0) -> None:
         """Takes an answer into account.
 

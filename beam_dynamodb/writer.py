@@ -1,7 +1,7 @@
 """Requests to outcomes: keeps batches in flight, retries what is left, gives up when it must.
 
-Everything happens in the caller's thread: `write` sends what is ready and looks for answers
-without waiting, `finish` waits for all of them. Knows neither Beam nor HTTP.
+Everything happens in the caller's thread: `write` sends full batches as places get free, `finish`
+the rest, and waits for all answers. Knows neither Beam nor HTTP.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ _MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected"])
 _KEY_RANGE = "KeyRangeThroughputExceeded"
 """What the reasons of a throttled call end with if one partition key got too much."""
 
-_ANSWERS_COME = 0.02
-"""Seconds; where the next answer is no further away than this, it is better to wait for it than to
-take in more."""
+_NEXT_ANSWER = 0.02
+"""Seconds for which the next answer is worth waiting for, where requests would wait instead."""
 
 _LONGEST_WAIT = 1.0
 """Seconds; the longest single wait, so that a change elsewhere in the process is noticed."""
@@ -197,16 +196,14 @@ class Writer:
         while start < len(requests):
             room = self._limits.buffered.take(len(requests) - start)
             if not room:
-                self._turn(self._patience())
+                self._turn()
                 continue
             self._held += room
             whole = room == len(requests)
             self._accept(requests if whole else requests.part(start, start + room))
             start += room
             self._send(self._clock(), full=True)
-        # What waits here leaves the processor's cache, so no more comes while answers do.
-        while self._is_behind() and self._take_answers(_ANSWERS_COME):
-            self._send(self._clock(), full=True)
+        self._catch_up()
 
     def finish(self) -> None:
         """Sends all there is, waits for the answers, retries what is left.
@@ -215,7 +212,7 @@ class Writer:
             ServiceError: As `write`.
         """
         while self._held:
-            self._turn(self._patience())
+            self._turn()
         self._settle()
 
     def abandon(self) -> None:
@@ -239,30 +236,41 @@ class Writer:
 
     # --- one turn ------------------------------------------------------------------------
 
-    def _turn(self, patience: float) -> None:
+    def _turn(self) -> None:
         """Sends what may go, full batches or not, then waits for answers."""
-        now = self._clock()
-        self._send(now, full=False)
-        self._take_answers(patience)
-        if patience and self._throttled_until > now:
-            self._tally.throttled_seconds += self._clock() - now
+        self._send(self._clock(), full=False)
+        self._take_answers(self._patience())
+
+    def _catch_up(self) -> None:
+        """Sends the full batches for which there was no place, as long as answers come.
+
+        Requests that wait cost more than to wait for a place: they leave the processor's cache.
+        """
+        until = self._clock() + _NEXT_ANSWER
+        while self._is_behind() and (rest := until - self._clock()) > 0.0:
+            if self._take_answers(rest):
+                until = self._clock() + _NEXT_ANSWER
+                self._send(self._clock(), full=True)
+
+    def _is_behind(self) -> bool:
+        """Whether a full batch lacks a place that an answer would give it."""
+        has_place = self._channel.has_room and self._limits.in_flight.free
+        if has_place or not self._in_flight:
+            return False
+        return any(lane.is_behind for lane in self._lanes.values())
 
     def _take_answers(self, patience: float) -> int:
-        """Takes the answers that are there, or come soon; returns how many."""
+        """Takes the answers that are there, or the first ones to come; returns how many."""
+        began = self._clock()
         answers = self._channel.poll(patience)
+        if patience and began < self._throttled_until:
+            self._tally.throttled_seconds += self._clock() - began
         for answer in answers:
             self._land(answer)
         if self._fatal is not None:
             self.abandon()
             raise self._fatal
         return len(answers)
-
-    def _is_behind(self) -> bool:
-        """Whether a full batch waits for nothing but a place."""
-        if self._limits.in_flight.free or not self._in_flight:
-            return False
-        ready = sum(lane.ready for lane in self._lanes.values())
-        return ready >= self._limits.batch_size
 
     def _patience(self) -> float:
         """How long there is nothing to do but to wait for answers."""

@@ -331,7 +331,7 @@ def test_throttling_slows_the_pace_and_is_reported_in_seconds() -> None:
 
 def writing_at_once(latency: float) -> Bench:
     """Sixty records in one write, three calls of four at a time, room for all."""
-    bench = Bench(script=[], batch_size=4, in_flight=3, buffered=100)
+    bench = Bench(script=[], batch_size=4, in_flight=3, buffered=200)
     bench.table.latency = lambda: latency
     bench.write([bench.request(key, 0) for key in range(60)])
     return bench
@@ -347,6 +347,17 @@ def test_where_answers_are_long_in_coming_a_write_does_not_wait_for_a_place() ->
     bench = writing_at_once(latency=1.0)
     assert bench.writer.held == 60
     assert bench.clock.now - 1_000.0 < 0.1
+
+
+def test_where_records_meet_newer_ones_a_write_does_not_wait_for_a_place() -> None:
+    bench = writing_at_once(latency=0.01)
+    now = bench.clock.now
+    bench.write([bench.request(key, 1) for key in range(60)])
+    assert bench.clock.now == now
+    bench.write([bench.request(key, 2) for key in range(60)])
+    bench.writer.finish()
+    bench.take()
+    assert bench.tally.superseded == 60, "all of the second write"
 
 
 def test_a_request_is_never_larger_than_16_mb() -> None:

@@ -163,3 +163,69 @@ def test_without_fences_batches_go_one_after_the_other() -> None:
     assert versions(flight) == [1]
     lane.landed(flight, ())
     assert versions(fly(lane)) == [2]
+
+
+def test_a_key_that_came_to_its_end_may_come_again() -> None:
+    lane = Lane("t", 2, Pace(9))
+    for version in range(3):
+        accept(lane, request("a", version), request("b", version))
+        lane.landed(fly(lane, full=True), ())
+        assert not lane.meets
+    assert lane.is_empty
+
+
+def test_a_request_meets_one_that_came_long_before() -> None:
+    lane = Lane("t", 4, Pace(9))
+    for start in range(0, 15, 3):
+        accept(lane, *(request(str(n), n) for n in range(start, start + 3)))
+    assert accept(lane, request("6", 66), request("13", 133)) == 2
+    flights = [versions(fly(lane)) for _ in range(4)]
+    assert flights == [[0, 1, 2, 3], [4, 5, 66, 7], [8, 9, 10, 11], [12, 133, 14]]
+
+
+def test_what_was_split_is_found_by_a_newer_one() -> None:
+    lane = Lane("t", 3, Pace(9))
+    flight = _flown(lane, "a", "b")
+    accept(lane, *(request(key) for key in "cdef"), request("c", 1))
+    lane.later(land(lane, flight, all_of(flight)), 0.0)
+    lane.wake(0.0)
+    assert versions(fly(lane)) == [0, 0, 1], "a and b, filled up with c"
+    assert accept(lane, request("d", 1), request("e", 1)) == 2
+    assert versions(fly(lane)) == [1, 1, 0]
+
+
+def _flown(lane: Lane, *keys: str) -> Flight:
+    accept(lane, *map(request, keys))
+    return fly(lane)
+
+
+def test_a_lane_is_behind_where_full_batches_lack_a_place_and_no_two_of_a_key_meet() -> None:
+    lane = Lane("t", 2, Pace(2))
+    accept(lane, request("a"))
+    assert not lane.is_behind, "no batch is full"
+    accept(lane, request("b"), request("c"), request("d"))
+    assert lane.is_behind
+    accept(lane, request("d", 1))
+    assert not lane.is_behind, "what waits is superseded"
+    accept(lane, request("e"))
+    assert lane.is_behind
+    lane.pace.answered(0, throttled=1.0)
+    assert not lane.is_behind, "it is to go slowly"
+
+
+def test_where_the_key_is_forgotten_on_the_way_all_go_in_the_order_of_their_arrival() -> None:
+    lane = Lane("t", 2, Pace(9))
+    flight = _flown(lane, "a", "b")
+    accept(lane, request("a", 1), request("c", 1), request("c", 2))
+    accept(lane, request(None, 3))
+    assert not lane.is_behind
+    lane.later(land(lane, flight, [0]), 0.0)
+    accept(lane, request("c", 4), request("c", 5))
+    lane.wake(0.0)
+    seen = []
+    while not lane.is_empty:
+        flight = fly(lane)
+        assert lane.next_flight(0.0, full=False) is None, "one after the other"
+        seen.append(versions(flight))
+        lane.landed(flight, ())
+    assert seen == [[0], [2, 1], [3, 4], [5]]
