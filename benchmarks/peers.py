@@ -26,7 +26,7 @@ def boto3_batch_writer(job: Job) -> Run:
     table = resource.Table(job.table)
 
     def run(count: int) -> None:
-        with table.batch_writer(overwrite_by_pkeys=[KEY] if job.keys else None) as batch:
+        with table.batch_writer(overwrite_by_pkeys=[KEY] if job.keys else []) as batch:
             for row in rows(job.shape, 0, count):
                 batch.put_item(Item=row)
 
@@ -48,7 +48,7 @@ def boto3_threads(job: Job) -> Run:
     )
 
     def send(requests: list[dict[str, Any]]) -> None:
-        left = {job.table: requests}
+        left: Any = {job.table: requests}
         while left:
             left = client.batch_write_item(RequestItems=left)["UnprocessedItems"]
 

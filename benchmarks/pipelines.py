@@ -10,9 +10,10 @@ from typing import Any
 
 import apache_beam as beam
 import boto3
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.pvalue import PCollection
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_dynamodb import WriteToDynamoDB
 from benchmarks.contender import Job, Run
@@ -20,13 +21,13 @@ from benchmarks.rows import KEY, chunks, rows
 
 __all__ = ["boto3_in_dofn", "ours"]
 
-_Write = Callable[[beam.PCollection[Any]], Any]
+_Write = Callable[[PCollection[Any]], Any]
 
 
 def ours(job: Job) -> Run:
     """`WriteToDynamoDB` as its users write it."""
 
-    def write(read: beam.PCollection[Any]) -> None:
+    def write(read: PCollection[Any]) -> None:
         result = read | WriteToDynamoDB(
             job.table,
             aws_region=job.region,
@@ -96,7 +97,7 @@ class _BatchWriter(beam.DoFn):
         ).Table(self._job.table)
 
     def start_bundle(self) -> None:
-        keys = [KEY] if self._job.keys else None
+        keys = [KEY] if self._job.keys else []
         self._batch = self._table.batch_writer(overwrite_by_pkeys=keys).__enter__()
 
     def process(self, row: dict[str, Any]) -> None:
