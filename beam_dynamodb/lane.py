@@ -29,7 +29,7 @@ class Batch:
         requests: The requests; one is replaced when a newer one of its fence supersedes it.
         attempts: How many calls have carried each.
         strikes: How many calls of its fence have failed in a row.
-        noted: Whether its lane has noted which fences wait in it, or had when it left.
+        noted: Whether its lane has noted which fences wait in it.
     """
 
     __slots__ = ("attempts", "noted", "requests", "strikes")
@@ -223,9 +223,10 @@ class Lane:
     def _forget_fences(self) -> None:
         """From now on nobody knows the table's key, so what waited for a flight just waits."""
         self._key_is_unknown = True
-        placed = {id(each) for each in (*self._ready, *self._parts, *self._put_off())}
+        placed = {*self._ready, *self._parts, *self._put_off()}
         for batch in self._waiting.values():
-            if id(batch) not in placed:
+            batch.noted = False
+            if batch not in placed:
                 self._ready.append(batch)
                 self._ready_count += len(batch)
         self._waiting.clear()
@@ -329,9 +330,10 @@ class Lane:
 
     def _take_off(self, batch: Batch, now: float, *, alone: bool) -> Flight:
         batch.attempts = [each + 1 for each in batch.attempts]
-        if batch.noted and not self._key_is_unknown:
+        if batch.noted:
             for fence in batch.requests.fences:
                 del self._waiting[fence]
+            batch.noted = False
         self._flights += 1
         return Flight(self, batch, now, alone=alone)
 

@@ -202,7 +202,7 @@ class Writer:
             whole = room == len(requests)
             self._accept(requests if whole else requests.part(start, start + room))
             start += room
-            self._send(self._clock(), full=True)
+            self._send(full=True)
         self._catch_up()
 
     def finish(self) -> None:
@@ -238,7 +238,7 @@ class Writer:
 
     def _turn(self) -> None:
         """Sends what may go, full batches or not, then waits for answers."""
-        self._send(self._clock(), full=False)
+        self._send(full=False)
         self._take_answers(self._patience())
 
     def _catch_up(self) -> None:
@@ -250,7 +250,7 @@ class Writer:
         while self._is_behind() and (rest := until - self._clock()) > 0.0:
             if self._take_answers(rest):
                 until = self._clock() + _NEXT_ANSWER
-                self._send(self._clock(), full=True)
+                self._send(full=True)
 
     def _is_behind(self) -> bool:
         """Whether a full batch lacks a place that an answer would give it."""
@@ -298,7 +298,8 @@ class Writer:
                 lane = self._lanes[table] = Lane(table, limits.batch_size, pace)
             self._supersede(lane.accept(part))
 
-    def _send(self, now: float, *, full: bool) -> None:
+    def _send(self, *, full: bool) -> None:
+        now = self._clock()
         for lane in self._lanes.values():
             lane.wake(now)
             while lane.flights < lane.pace.limit and self._take_place():

@@ -24,6 +24,11 @@ def fly(lane: Lane, *, full: bool = False) -> Flight:
     return flight
 
 
+def flown(lane: Lane, *keys: str) -> Flight:
+    accept(lane, *map(request, keys))
+    return fly(lane)
+
+
 def land(lane: Lane, flight: Flight, again: Sequence[int]) -> Batch:
     still, _ = lane.landed(flight, again)
     assert still is not None
@@ -185,18 +190,13 @@ def test_a_request_meets_one_that_came_long_before() -> None:
 
 def test_what_was_split_is_found_by_a_newer_one() -> None:
     lane = Lane("t", 3, Pace(9))
-    flight = _flown(lane, "a", "b")
+    flight = flown(lane, "a", "b")
     accept(lane, *(request(key) for key in "cdef"), request("c", 1))
     lane.later(land(lane, flight, all_of(flight)), 0.0)
     lane.wake(0.0)
     assert versions(fly(lane)) == [0, 0, 1], "a and b, filled up with c"
     assert accept(lane, request("d", 1), request("e", 1)) == 2
     assert versions(fly(lane)) == [1, 1, 0]
-
-
-def _flown(lane: Lane, *keys: str) -> Flight:
-    accept(lane, *map(request, keys))
-    return fly(lane)
 
 
 def test_a_lane_is_behind_where_full_batches_lack_a_place_and_no_two_of_a_key_meet() -> None:
@@ -215,7 +215,7 @@ def test_a_lane_is_behind_where_full_batches_lack_a_place_and_no_two_of_a_key_me
 
 def test_where_the_key_is_forgotten_on_the_way_all_go_in_the_order_of_their_arrival() -> None:
     lane = Lane("t", 2, Pace(9))
-    flight = _flown(lane, "a", "b")
+    flight = flown(lane, "a", "b")
     accept(lane, request("a", 1), request("c", 1), request("c", 2))
     accept(lane, request(None, 3))
     assert not lane.is_behind
