@@ -29,6 +29,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
+from beam_dynamodb.holding import Holding
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Order, Pack, Sender, elements_of, origin_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
@@ -71,11 +72,6 @@ _PACK_BYTES = 512 * 1024
 """What is held for each shard where few rows are superseded: enough to share what a pack costs,
 little enough to stay in the processor's cache where there is one shard, and no more than the
 `pack_share` of the sink."""
-
-_WORTH_HOLDING = 0.02
-_TRY_AGAIN = 400
-"""Where this share of the rows is superseded, as many are held as may be: each of them spares a
-write. Where it is not, that is tried again after so many times that few were held."""
 
 _STAYING_BYTES = 256 * 1024
 """What waits in a shard goes without a complete batch when it holds so much."""
@@ -209,7 +205,11 @@ class ToRequest(_Failing):
         super().__init__(settings, handling)
         self._shards = shards
         self._travel = travel
-        self._few_left = 0
+
+    def setup(self) -> None:
+        super().setup()
+        self._limit = self._sink.options.sink_requests_max_buffered
+        self._holding = Holding(self._limit, _HELD_BYTES)
 
     def start_bundle(self) -> None:
         self._taken: list[Any] = []
@@ -223,7 +223,7 @@ class ToRequest(_Failing):
         table = table.get() if isinstance(table, ValueProvider) else table
         self._factory = None if callable(table) else self._sink.factory(str(table))
         self._keyed = bool(self._settings.partitioned_by)
-        self._limit = self._sink.options.sink_requests_max_buffered
+        self._holding.start_bundle()
 
     def process(
         self, element: Any = ELEMENT, windowed: Any = WINDOWED_VALUE
@@ -334,25 +334,25 @@ class ToRequest(_Failing):
         most_rows, most_bytes = self._most_held()
         most_rows -= self._block_rows  # that are taken next
         if len(self._held) > most_rows or self._held_bytes >= most_bytes:
-            held = self._held
-            superseded = self._close(outputs)
-            self._hold_as_pays(held, superseded)
+            held, held_bytes = self._held, self._held_bytes
+            self._learn(held, held_bytes, self._close(outputs))
         outputs += self._go_on(most_rows - len(self._held), most_bytes - self._held_bytes)
 
     def _most_held(self) -> tuple[int, int]:
         """How many rows, and bytes of them, may be held."""
-        if self._keyed and not self._few_left:
+        if self._keyed and self._holding.pays:
             return self._limit, _HELD_BYTES
         rows = self._shards * min(_PACK_ROWS, self._sink.pack_share)
         return min(rows, self._limit), min(self._shards * _PACK_BYTES, _HELD_BYTES)
 
-    def _hold_as_pays(self, held: Requests, superseded: int) -> None:
-        """Decides how many are held next, by what became of those that were."""
-        # Where another order counts than that of arrival, an older one may still come.
-        if superseded >= _WORTH_HOLDING * len(held) or not isinstance(held.columns[3], Same):
-            self._few_left = 0
-        else:
-            self._few_left = self._few_left - 1 if self._few_left else _TRY_AGAIN
+    def _learn(self, held: Requests, size: int, superseded: int) -> None:
+        """Learns from rows that were held whether to hold many pays."""
+        if not self._keyed:
+            return
+        if held.are_in_order:
+            self._holding.packed(held.identities, size, superseded)
+        else:  # an older one may still come
+            self._holding.pays = True
 
     def _go_on(self, most_rows: int, most_bytes: int) -> Iterator[Any]:
         """Lets packs go until those that stay hold no more than this.

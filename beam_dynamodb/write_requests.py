@@ -176,6 +176,11 @@ class Requests:
         tables = self.columns[0]
         return str(tables.value) if type(tables) is Same else None
 
+    @property
+    def are_in_order(self) -> bool:
+        """Whether all are of one order, so that of a record the last one is the latest."""
+        return type(self.columns[3]) is Same
+
     def __len__(self) -> int:
         return len(self.columns[4])
 

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.transforms.external import ExternalTransform
 
-from beam_dynamodb import WriteToDynamoDB, steps
+from beam_dynamodb import WriteToDynamoDB, holding, steps
 from beam_dynamodb.steps import ToRequest
 from tests.beam.helpers import FN_API, REGION, TABLE, given, pipeline
 
@@ -88,10 +88,20 @@ def test_where_another_order_than_that_of_arrival_counts_rows_wait_for_older_one
 def test_it_is_noticed_when_rows_begin_to_supersede_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps, "_TRY_AGAIN", 3)
+    monkeypatch.setattr(holding, "_LOOK_AGAIN", 3)
     ids = [*range(20_000), *(n % 2_000 for n in range(40_000))]
     gone = written(step(partitioned_by=["id"]), ids) - 20_000
-    assert gone <= 20_000  # half of the rows at least were superseded
+    assert gone <= 24_000  # at most some 12,000 rows go before it is noticed
+
+
+def test_to_look_for_rows_that_supersede_each_other_stops_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(holding, "_LOOK_AGAIN", 3)
+    made = step(partitioned_by=["id"])
+    list(sent(made, range(20_000)))
+    made.start_bundle()
+    assert most_held(made, range(100_000)) <= steps._PACK_ROWS
 
 
 def test_without_keys_rows_wait_for_a_pack_only() -> None:
