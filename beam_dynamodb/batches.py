@@ -16,6 +16,9 @@ ENVELOPE_BYTES = 1024
 def keep_latest(requests: Requests) -> Requests:
     """The latest request of each identity, in the order in which the identities came first.
 
+    So what keeps coming again goes with the first batch. Where identities that stay are of one
+    item, all are in the order of their own arrival, so that the item's latest is the last.
+
     The greater order (event time, or `order_by`) is the later one; of equals the later arrival.
 
     Args:
@@ -30,7 +33,9 @@ def keep_latest(requests: Requests) -> Requests:
         present = latest.setdefault(identity, place)
         if orders[place] >= orders[present]:
             latest[identity] = place
-    return requests.select(list(latest.values()))
+    kept = requests.select(list(latest.values()))
+    items = set(zip(kept.tables, kept.fences, strict=True))
+    return kept if len(items) == len(kept) else requests.select(sorted(latest.values()))
 
 
 def cut_size(

@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from beam_dynamodb.faults import Refused
 from beam_dynamodb.times import clock_text, period_text, scaled_text
 
-__all__ = ["numpy_conversion", "without_nanoseconds"]
+__all__ = ["Moment", "comparable", "numpy_conversion", "without_nanoseconds"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,39 @@ def numpy_conversion(kind: type) -> Callable[[Any], Any] | None:
         (numpy.ndarray, _from_array),
     )
     return next((convert for base, convert in table if issubclass(kind, base)), None)
+
+
+class Moment(NamedTuple):
+    """A point in time, exactly.
+
+    Attributes:
+        micros: Microseconds since 1970.
+    """
+
+    micros: Decimal
+
+
+def comparable(value: Any) -> Any:
+    """What tells which of two of numpy's scalars is the greater one; None for other values.
+
+    Raises:
+        Refused: The value has no counterpart, as for `numpy_conversion`.
+    """
+    convert = numpy_conversion(type(value))
+    if convert is None:
+        return None
+    return _moment(value) if convert is _from_datetime else convert(value)
+
+
+def _moment(value: Any) -> Moment:
+    numpy = sys.modules["numpy"]
+    if numpy.isnat(value):
+        raise Refused("NaT is no point in time; write None instead")
+    unit, count = numpy.datetime_data(value.dtype)
+    if _PLACES.get(unit, 0) <= _PLACES["us"]:
+        return Moment(Decimal(int(value.astype("M8[us]").astype("int64"))))
+    exact = Decimal(int(value.astype("int64")) * count)
+    return Moment(exact.scaleb(_PLACES["us"] - _PLACES[unit]))
 
 
 def without_nanoseconds(value: T) -> T:

@@ -5,6 +5,7 @@ Knows nothing of Beam, of time, or of how requests travel.
 
 from __future__ import annotations
 
+import binascii
 import datetime
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ import orjson
 from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encoder
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
+from beam_dynamodb.numpy_values import comparable
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
 from beam_dynamodb.values import (
     AttributeValue,
@@ -64,7 +66,8 @@ class Delete:
     """Delete the item of this key, if there is one.
 
     Attributes:
-        key: The key attributes and nothing else, as any kind of row.
+        key: The key attributes, as any kind of row; beside them at most those that `order_by` and
+            `partitioned_by` name, which only tell it from other records.
     """
 
     key: Any
@@ -149,8 +152,9 @@ class RequestFactory:
         known = self.table_key or self.partitioned_by
         key = KeyReader(self.table, known) if known else None
         record = KeyReader(self.table, self.partitioned_by) if self.partitioned_by else None
-        same = key is not None and record is not None and key.names == record.names
-        record = key if same else record
+        # What differs in more than the key is one item still: it has one latest record.
+        if key is not None and record is not None and set(key.names) <= set(record.names):
+            record = key
         object.__setattr__(self, "_key", key)
         object.__setattr__(self, "_record", record)
         object.__setattr__(self, "_encoder", row_encoder(*PUT_AROUND, self._readers))
@@ -347,16 +351,23 @@ class RequestFactory:
     ) -> Request:
         item = attribute_values(key)
         identity, fence = self._identities(item)
+        if self.table_key and not names:
+            names = self.table_key.names
+            self._check_delete(item)
         stored_key = {name: item[name] for name in names} if names else item
-        if self.table_key and not names and len(item) != len(self.table_key.names):
+        order = timestamp if self.order_by is None else self._order(key if row is None else row)
+        return Request(self.table, identity, fence, order, _DELETE % wire(stored_key), origin)
+
+    def _check_delete(self, item: Mapping[str, AttributeValue]) -> None:
+        others = item.keys() - {*self._key_names, *self.partitioned_by, self.order_by}
+        if others:
             raise RowError(
-                f"a Delete holds just the key attributes ({self.table_key}).",
+                f"{min(others)}: a Delete holds just the key attributes ({self.table_key}).",
                 code="InvalidKey",
+                path=min(others),
                 key=self._key_text(item),
                 table=self.table,
             )
-        order = timestamp if self.order_by is None else self._order(key if row is None else row)
-        return Request(self.table, identity, fence, order, _DELETE % wire(stored_key), origin)
 
     def _identities(self, item: Mapping[str, AttributeValue]) -> tuple[str | None, str | None]:
         """A record's identity, and the fence of its item."""
@@ -384,15 +395,16 @@ class RequestFactory:
 
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
-        value = row_mapping(row).get(name)
-        rank = _rank(value)
+        fields = row_mapping(row)
+        rank = _rank(fields[name]) if name in fields else None
         if rank is None:
-            raise RowError(
-                f"{name}: order_by needs a number, a string, bytes or a time here.",
-                code="InvalidValue",
-                path=name,
-                table=self.table,
+            fault = (
+                "order_by needs a number, a string, bytes or a time here."
+                if name in fields
+                else "there is no such attribute, and order_by needs it. A Delete gives it beside "
+                "the key."
             )
+            raise RowError(f"{name}: {fault}", code="InvalidValue", path=name, table=self.table)
         return rank
 
     def _check_size(self, item: Mapping[str, AttributeValue]) -> None:
@@ -420,8 +432,8 @@ class RequestFactory:
 
     def key_text_of(self, element: Any) -> str | None:
         """The key of an element that may be no good, as far as it can be read."""
-        row = getattr(element, "row", getattr(element, "key", None))
-        row = row if isinstance(element, (Put, Delete)) else element
+        row = element.row if isinstance(element, Put) else element
+        row = row.key if isinstance(row, Delete) else row
         names = self._key_names
         try:
             fields = row_mapping(row)
@@ -487,6 +499,8 @@ def _plain(value: Any) -> Any:
         [(tag, content)] = value.items()
         if tag == "N":
             return decimal.Decimal(content)
+        if tag == "B" and isinstance(content, str):
+            return binascii.a2b_base64(content)
         if tag in ("S", "B"):
             return content
     return value
@@ -510,6 +524,7 @@ def _rank(value: Any) -> tuple[int, Any] | None:
         return _BYTES, bytes(value)
     if hasattr(value, "micros"):  # Beam's Timestamp
         return _TIME, value.micros
-    if isinstance(value, (int, float, decimal.Decimal)) and not decimal.Decimal(value).is_nan():
-        return _NUMBER, value
-    return None
+    if isinstance(value, (int, float, decimal.Decimal)):
+        return None if decimal.Decimal(value).is_nan() else (_NUMBER, value)
+    value = comparable(value)
+    return None if value is None else _rank(value)

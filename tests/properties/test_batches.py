@@ -72,6 +72,18 @@ def test_the_latest_is_the_greatest_order_then_the_later_arrival(
     assert list(held) == list(expected.values())
 
 
+@given(records=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), max_size=20))
+def test_the_last_one_kept_of_an_item_is_its_latest_whatever_identities_it_had(
+    records: list[tuple[str, str]],
+) -> None:
+    arrived = [
+        Request("events", f"{item}{other}", item, 0, b"%d" % place)
+        for place, (item, other) in enumerate(records)
+    ]
+    kept = keep_latest(Requests.of(arrived))
+    assert {each.fence: each for each in kept} == {each.fence: each for each in arrived}
+
+
 ELEMENTS = st.recursive(st.none() | st.booleans() | st.text(), st.lists, max_leaves=4)
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.requests import Delete, Put, RequestFactory, matching
 from beam_dynamodb.table import TableKey
+from beam_dynamodb.values import register_row
 from beam_dynamodb.write_requests import Request
 
 ORDERS = RequestFactory("orders", TableKey(("customer", "number"), ("S", "N")))
@@ -234,7 +236,13 @@ ASCENDING = [
         dt.datetime(2020, 1, 1, 0, 0, 1),
         dt.datetime(2020, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC),
         dt.datetime(2020, 1, 1, 0, 0, 2, tzinfo=UTC),
+        np.datetime64("2020-01-01T00:00:03"),
+        np.datetime64("2020-01-01T00:00:03.000000001"),
+        np.datetime64("2020-01-01T00:00:03.5"),
+        np.datetime64("2021"),
     ],
+    [np.int64(1), 2, np.float32(2.5), np.timedelta64(3, "s")],
+    [{"B": "AA=="}, b"a", {"B": b"b"}, {"B": "/w=="}],
     [1, "1", b"1", dt.date(2020, 1, 1)],  # of several types: no error, and always the same
 ]
 
@@ -247,11 +255,59 @@ def test_order_by_compares_values(values: list[Any]) -> None:
     assert len(set(orders)) == len(orders)
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), Decimal("sNaN"), [1], {"a": 1}])
+@pytest.mark.parametrize(
+    "value", [None, float("nan"), Decimal("sNaN"), [1], {"a": 1}, np.array([1, 2])]
+)
 def test_order_by_a_value_without_order_is_refused(value: Any) -> None:
     factory = RequestFactory("t", None, ("k",), order_by="v")
     with pytest.raises(RowError, match="^v: "):
         factory.request({"k": 1, "v": value}, 0)
+
+
+def test_a_row_that_lacks_what_it_is_ordered_by_is_told_so() -> None:
+    factory = RequestFactory("t", TableKey(("k",)), ("k",), order_by="v")
+    for element in ({"k": 1}, Put({"k": 1}), Delete({"k": 1})):
+        with pytest.raises(RowError, match="^v: there is no such attribute") as caught:
+            factory.request(element, 0)
+        assert caught.value.path == "v"
+
+
+def test_a_delete_may_tell_its_order_and_its_record_beside_the_key() -> None:
+    factory = RequestFactory("t", TableKey(("k",)), ("g",), order_by="v")
+    made = request(factory, Delete({"k": 1, "g": "a", "v": 7}))
+    assert orjson.loads(made.body) == {"DeleteRequest": {"Key": {"k": {"N": "1"}}}}
+    put = request(factory, {"k": 1, "g": "a", "v": 6, "other": True})
+    assert (made.identity, made.fence) == (put.identity, put.fence)
+    assert made.order > put.order
+    with pytest.raises(RowError, match=r"^other: a Delete holds just the key attributes \(k\)"):
+        factory.request(Delete({"k": 1, "g": "a", "v": 7, "other": True}), 0)
+
+
+@pytest.mark.parametrize("partitioned_by", [("k", "g"), ("g", "k"), ("k",)])
+def test_an_item_is_one_record_whatever_else_tells_records_apart(
+    partitioned_by: tuple[str, ...],
+) -> None:
+    factory = RequestFactory("t", TableKey(("k",)), partitioned_by)
+    rows = [{"k": 1, "g": "a"}, {"k": 1, "g": "b"}, Delete({"k": 1})]
+    assert len({request(factory, each).identity for each in rows}) == 1
+
+
+class Property:
+    """A row of a user's class, whose properties are none of our business."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    @property
+    def key(self) -> Any:
+        raise TypeError("a property that fails")
+
+    row = key
+
+
+def test_the_key_of_a_row_is_told_without_asking_its_properties() -> None:
+    register_row(Property, lambda row: row.fields)
+    assert ORDERS.key_text_of(Property(**ROW)) == "{customer: ann, number: 7}"
 
 
 def test_without_order_by_the_timestamp_orders() -> None:
