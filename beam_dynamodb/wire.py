@@ -8,6 +8,7 @@ those run whose socket is ready.
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import os
 import selectors
@@ -37,11 +38,18 @@ UNTRUSTED_ADVICE = (
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
+_EITHER = _READ | _WRITE
 _RECEIVE_BYTES = 65_536
 _GATHERS = hasattr(socket.socket, "sendmsg")  # not on Windows
 _SEEN_OPEN = 0.005
 """Seconds for which it holds that an idle connection, of which a poll had nothing to tell, is open.
 To ask again would cost as much as half of what sending does."""
+
+_PAUSE = 0.5
+"""Seconds without a poll from which on they do not count as time that a server took."""
+
+_FIRST_FINAL = 200
+"""The first status of an answer that is not followed by another one."""
 
 _MOST_PARTS = 64
 """How many parts one call of the system gets; Linux and macOS take 1,024."""
@@ -163,7 +171,8 @@ class Wire:
             read_timeout: Seconds without a byte in either direction until a request is given up
                 (`sink.http-client.read-timeout`).
             connect_timeout: Seconds until a connection, TLS included, must stand. Where the host
-                has several addresses, each gets its share of them.
+                has several addresses, each gets its share of them. Those in which nobody polls do
+                not count: a connection only gets on while it is polled.
             clock: Seconds that only go forward.
             lookup: Gives a host's addresses, as `socket.getaddrinfo`.
         """
@@ -214,10 +223,13 @@ class Wire:
 
     def poll(self, timeout: float) -> list[Reply]:
         """Returns the replies that are there, waiting up to `timeout` seconds for the first one."""
+        now = self._clock()
+        if now - self._polled_at > _PAUSE:
+            self._excuse(now)
         if self._done:
             timeout = 0.0
         elif self._busy and timeout:
-            timeout = min(timeout, max(0.0, self._next_check - self._clock()))
+            timeout = min(timeout, max(0.0, self._next_check - now))
         ready: Sequence[Any] = ()
         if self._selector.get_map():
             ready = self._selector.select(timeout)
@@ -283,6 +295,13 @@ class Wire:
         self._forget(connection)
         connection.close()
 
+    def _excuse(self, now: float) -> None:
+        """Gives connections that are being made the time in which nobody let them get on."""
+        for connection in self._busy:
+            pause = now - max(self._polled_at, connection.started)
+            if pause > _PAUSE:
+                connection.excuse(pause)
+
     def _expire(self, now: float) -> None:
         """Ends the requests whose time is over."""
         for connection in [each for each in self._busy if each.deadline <= now]:
@@ -319,7 +338,9 @@ class _Connection:
         self._steps: Waits | None = None
         self._answer = _Answer()
         self._connected = False
-        self._started = 0.0
+        self._connected_by = 0.0
+        self._is_cut = False
+        self.started = 0.0
         self.idle_since = 0.0
         self.events = 0
         self.watched: tuple[socket.socket | None, int] = (None, 0)
@@ -333,10 +354,11 @@ class _Connection:
 
     def begin(self, request: Sequence[bytes], tag: object, now: float, *, seen_open: bool) -> None:
         self._tag = tag
-        self._started = now
+        self.started = now
         self._answer.begin()
         self._asked = False
         self._sending = 0.0
+        self._is_cut = False
         self.reusable = False
         self._steps = self._exchange(request, seen_open=seen_open)
 
@@ -357,6 +379,12 @@ class _Connection:
         if self._connected:
             self.deadline = now + self._read_timeout
         return None
+
+    def excuse(self, seconds: float) -> None:
+        """Makes it so much longer until the connection must stand, if it does not yet."""
+        if not self._connected:
+            self._connected_by += seconds
+            self.deadline += seconds
 
     def too_late(self) -> WireError:
         """What to fail with when the deadline is over."""
@@ -393,19 +421,19 @@ class _Connection:
         if not answer.complete:  # an exception from elsewhere, such as Ctrl-C, has cut it off
             return self._failed(_broken(self._target, _interrupted(), asked=self._asked))
         self.events = _READ
-        self.reusable = answer.keep_alive
+        self.reusable = answer.keep_alive and not self._is_cut
         return Reply(
             self._tag,
             answer.status,
             answer.fields,
             b"".join(answer.pieces),
             None,
-            now - self._started,
+            now - self.started,
             self._sending,
         )
 
     def _failed(self, error: WireError) -> Reply:
-        seconds = self._clock() - self._started  # to look a name up may have taken long
+        seconds = self._clock() - self.started  # to look a name up may have taken long
         return Reply(self._tag, error=error, seconds=seconds, sending=self._sending)
 
     # --- the conversation, one step at a time -------------------------------------------
@@ -418,7 +446,7 @@ class _Connection:
             rest = self._send_at_once(request)
             if rest:
                 yield from self._send(rest)
-            self._sending = self._clock() - self._started
+            self._sending = self._clock() - self.started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
             try:
@@ -426,27 +454,28 @@ class _Connection:
             except OSError:
                 raise fault from None
         else:
-            yield _READ  # no answer is there yet
+            if not self._is_cut:
+                yield _READ  # no answer is there yet
             yield from self._receive()
 
     def _open(self) -> Waits:
         self._connected = False
         self._answer = _Answer()
-        connected_by = self._clock() + self._connect_timeout
-        yield from self._connect(connected_by)
-        self.deadline = connected_by
+        self._connected_by = self._clock() + self._connect_timeout
+        yield from self._connect()
+        self.deadline = self._connected_by
         if self._target.tls is not None:
             if self._target.proxy is not None:
                 yield from self._tunnel()
             yield from self._start_tls(self._target.tls)
         self._connected = True
 
-    def _connect(self, connected_by: float) -> Waits:
+    def _connect(self) -> Waits:
         addresses = self._lookup(*self._target.address, type=socket.SOCK_STREAM)
         for left in range(len(addresses), 0, -1):
             family, kind, protocol, _, address = addresses[-left]
             now = self._clock()
-            self.deadline = now + (connected_by - now) / left
+            self.deadline = now + (self._connected_by - now) / left
             self._retire()
             try:
                 yield from self._connect_to(socket.socket(family, kind, protocol), address)
@@ -525,14 +554,25 @@ class _Connection:
         return [] if sent == len(request[0]) else [memoryview(request[0])[sent:]]
 
     def _send(self, parts: Iterable[bytes | memoryview]) -> Waits:
+        """Sends all, or as much as the server takes before it answers."""
         rest: deque[memoryview] = deque(memoryview(part) for part in parts)
-        while rest:
+        while rest and not self._is_cut:
             try:
                 _drop(rest, self._send_some(rest))
             except ssl.SSLWantReadError:
                 yield _READ
             except _WOULD_BLOCK:
-                yield _WRITE
+                yield _EITHER
+                self._is_cut = self._is_answered()
+
+    def _is_answered(self) -> bool:
+        """Whether an answer has begun; it is the last one where the request has not ended."""
+        with contextlib.suppress(*_WOULD_BLOCK):
+            piece = self.sock.recv(_RECEIVE_BYTES)
+            if not piece:
+                raise _cut_short()
+            self._answer.feed(piece)
+        return self._answer.status >= _FIRST_FINAL
 
     def _send_some(self, rest: deque[memoryview]) -> int:
         if len(rest) == 1:
@@ -623,7 +663,7 @@ class _Answer:
         self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        if self.status < 200:  # 100 Continue: the answer itself comes next
+        if self.status < _FIRST_FINAL:  # 100 Continue: the answer itself comes next
             self.fields.clear()
             self.status = 0
             return

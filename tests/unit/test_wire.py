@@ -74,6 +74,16 @@ def poll_until(wire: Wire, condition: Callable[[], bool], most: int = 1_000) -> 
     raise AssertionError("it never came to this")
 
 
+def passing(wire: Wire, clock: FakeClock, seconds: float) -> list[Reply]:
+    """What comes while so much time passes, polled all along; time without a poll is excused."""
+    found: list[Reply] = []
+    until = clock.now + seconds
+    while clock.now < until:
+        clock.now = min(clock.now + 0.4, until)
+        found += wire.poll(0.0)
+    return found
+
+
 def failure(reply: Reply) -> tuple[str, str]:
     assert reply.error is not None, reply
     assert reply.status == 0
@@ -481,8 +491,7 @@ def test_the_second_connection_for_a_stale_one_has_its_own_time_to_connect(conne
         poll_until(wire, lambda: _open_files() <= before)
         wire.send([head(), b""], None)
         assert not ports
-        clock.now += 10.5
-        code, text = failure(replies(wire)[0])
+        code, text = failure(passing(wire, clock, 10.5)[0])
     assert code == "ConnectTimeout"
     assert "10 s" in text
 
@@ -578,6 +587,38 @@ def test_an_answer_that_comes_before_the_request_was_read_is_taken(connect: Any)
         assert server.connections == 2
 
 
+def test_an_answer_is_taken_while_the_server_reads_no_more_of_the_request(connect: Any) -> None:
+    done = threading.Event()
+
+    def refuses(peer: Peer) -> None:
+        peer.head()
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        peer.answer(b"too large", "413 Payload Too Large")
+        done.wait(LONG)
+
+    with scripted(refuses, answer_all) as server:
+        wire = connect(server)
+        reply = ask(wire, bytes(16 * 1024 * 1024))
+        assert (reply.status, reply.body) == (413, b"too large")
+        assert ask(wire, b"next").body == b"next", "the connection is not used again"
+        assert server.connections == 2
+        done.set()
+
+
+def test_a_server_that_hangs_up_while_it_reads_no_more_is_no_answer(connect: Any) -> None:
+    done = threading.Event()
+
+    def hangs_up(peer: Peer) -> None:
+        peer.head()
+        peer.sock.shutdown(socket.SHUT_WR)
+        done.wait(LONG)
+
+    with scripted(hangs_up) as server:
+        wire = connect(server)
+        assert failure(ask(wire, bytes(16 * 1024 * 1024)))[0] == "NoAnswer"
+        done.set()
+
+
 def test_a_port_that_refuses_is_a_connection_error(connect: Any) -> None:
     code, text = failure(ask(connect(closed_port())))
     assert code == "ConnectionError"
@@ -642,9 +683,7 @@ def test_the_next_address_is_tried_after_its_share_of_the_time(connect: Any) -> 
         addresses = [_ipv4(nowhere), _ipv4(server.port)]
         wire = connect(server, clock=clock, lookup=lambda *_, **__: addresses)
         wire.send([head(b"there"), b"there"], None)
-        assert wire.poll(0.01) == []
-        clock.now += 4.9
-        assert wire.poll(0.01) == []
+        assert passing(wire, clock, 4.9) == []
         assert server.connections == 0
         clock.now += 0.2
         assert replies(wire)[0].body == b"there"
@@ -700,12 +739,23 @@ def test_a_connection_that_never_stands_is_a_connect_timeout(connect: Any) -> No
     with unreachable() as port:
         wire = connect(port, clock=clock)
         wire.send([head(), b""], None)
-        assert wire.poll(0.01) == []
-        clock.now += 10.5
-        code, text = failure(replies(wire)[0])
+        assert passing(wire, clock, 9.9) == []
+        code, text = failure(passing(wire, clock, 0.2)[0])
     assert code == "ConnectTimeout"
     assert f"127.0.0.1:{port}" in text
     assert wire.has_room
+
+
+def test_time_in_which_nobody_polls_is_no_time_to_connect(connect: Any) -> None:
+    clock = FakeClock()
+    with unreachable() as port:
+        wire = connect(port, clock=clock)
+        wire.send([head(), b""], None)
+        for _ in range(20):
+            clock.now += 11.0  # a source that is slow
+            assert passing(wire, clock, 0.5) == []
+        code, _ = failure(passing(wire, clock, 10.5)[0])
+    assert code == "ConnectTimeout"
 
 
 def test_a_late_answer_never_reaches_the_next_request(connect: Any) -> None:
