@@ -53,6 +53,9 @@ _DESCRIBE_ATTEMPTS = 5
 _MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
 """What DescribeTable is asked again after; botocore itself does it after most other faults."""
 _WORTH_PARTS = 128 * 1024
+_MOST_SECONDS = 2_000_000
+"""The longest timeout of a blocking socket, some 23 days: the system counts milliseconds in 31
+bits."""
 _CREDENTIALS_HOLD = timedelta(seconds=1)
 """How long one look for renewed credentials is good for, unless a call fails."""
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
@@ -374,7 +377,7 @@ class DynamoDB:
             config=Config(
                 user_agent_extra=user_agent,
                 connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=options.sink_http_client_read_timeout / 1000,
+                read_timeout=min(options.sink_http_client_read_timeout / 1000, _MOST_SECONDS),
                 retries={"mode": "standard", "total_max_attempts": _DESCRIBE_ATTEMPTS},
                 parameter_validation=False,
             ),
@@ -510,9 +513,13 @@ class _Sent(NamedTuple):
 
 
 def _content(body: bytes) -> tuple[list[dict[str, Any]], float]:
-    """What a BatchWriteItem left unprocessed, under whatever name of the table, and consumed."""
+    """What a BatchWriteItem left unprocessed, under whatever name of the table, and consumed.
+
+    DynamoDB always tells what is left, be it nothing (API reference, *BatchWriteItem*). Another
+    service behind a wrong endpoint does not, and has written nothing.
+    """
     content = orjson.loads(body)
-    tables = content.get("UnprocessedItems") or {}
+    tables = content["UnprocessedItems"] or {}
     returned = [dict(each) for items in tables.values() for each in items]
     consumed = content.get("ConsumedCapacity") or ()
     return returned, sum(float(each.get("CapacityUnits") or 0.0) for each in consumed)

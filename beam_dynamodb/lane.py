@@ -271,7 +271,7 @@ class Lane:
     def _next_ready(self) -> Batch:
         """The next batch, filled up from those behind it."""
         ready = self._ready
-        batch = ready.popleft()
+        batch = self._cut(ready.popleft())
         while ready and (room := self._room(batch, ready[0].requests.bodies)):
             more = ready.popleft()
             if room < len(more):
@@ -284,6 +284,17 @@ class Lane:
                 self._note(more.requests, more)
             batch += more
         self._ready_count -= len(batch)
+        return batch
+
+    def _cut(self, batch: Batch) -> Batch:
+        """As much of a batch as one call carries: newer requests may be larger than the older."""
+        size = cut_size(batch.requests.bodies) if batch.noted else len(batch)
+        if size == len(batch):
+            return batch
+        batch, rest = batch.split(size)
+        self._note(batch.requests, batch)
+        self._note(rest.requests, rest)
+        self._ready.appendleft(rest)
         return batch
 
     def wake(self, now: float) -> None:

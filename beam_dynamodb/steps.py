@@ -786,8 +786,7 @@ class WriteLatestUntilTimeout(_Writing):
             waiting.wakes = end
         # Those that waited before are the first of the latest, so if any go, these all go.
         if waiting.latest and (was_empty or going):
-            wait = Duration(micros=self._sink.options.sink_flush_buffer_timeout * 1000)
-            timeout.set(Timestamp.now() + wait)
+            timeout.set(_moment_after(self._sink.options.sink_flush_buffer_timeout))
         return self._write(going)
 
     @on_timer(WINDOW_END)
@@ -813,6 +812,12 @@ class WriteLatestUntilTimeout(_Writing):
         if waiting is None:
             waiting = self._shards[shard] = _Held(held)
         return waiting
+
+
+def _moment_after(milliseconds: int) -> Timestamp:
+    """So long from now, or the end of time."""
+    micros = Timestamp.now().micros + milliseconds * 1000
+    return Timestamp(micros=min(micros, MAX_TIMESTAMP.micros))
 
 
 def _window_end(requests: Requests) -> int:

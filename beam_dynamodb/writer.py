@@ -321,6 +321,7 @@ class Writer:
 
     def _launch(self, flight: Flight) -> None:
         bodies, attempts = flight.batch.requests.bodies, flight.batch.attempts
+        flight.sent = self._clock()  # the call before may have waited for the host's name
         self._channel.send(flight.lane.table, bodies, flight)
         tally = self._tally
         tally.batch_sizes.append(len(bodies))

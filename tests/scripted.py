@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 HEAD_END = b"\r\n\r\n"
 
+DONE = b'{"UnprocessedItems":{}}'
+"""What DynamoDB answers to a BatchWriteItem of which nothing is left."""
+
 
 class Peer:
     """The server's end of one connection."""
@@ -48,7 +51,7 @@ class Peer:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def answer(self, body: bytes = b"{}", status: str = "200 OK", **headers: str) -> None:
+    def answer(self, body: bytes = DONE, status: str = "200 OK", **headers: str) -> None:
         self.send(answer(body, status, **headers))
 
     def reset(self) -> None:
@@ -75,7 +78,7 @@ def header(head: bytes, name: str) -> str | None:
     return None
 
 
-def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes:
+def answer(body: bytes = DONE, status: str = "200 OK", **headers: str) -> bytes:
     """A whole HTTP answer; `x_y="z"` gives the header `x-y: z`."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

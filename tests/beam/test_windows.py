@@ -168,13 +168,14 @@ def test_what_waits_is_written_when_the_flush_timeout_is_over() -> None:
     assert [seconds for _, seconds, _ in written.all] == [2.0, 3.0]
 
 
-def test_before_the_flush_timeout_everything_waits_for_the_latest() -> None:
+@pytest.mark.parametrize("timeout", [3_600_000, 2**63 - 1])
+def test_before_the_flush_timeout_everything_waits_for_the_latest(timeout: int) -> None:
     events = test_stream.TestStream().advance_processing_time(int(time.time()))
     for version in range(10):
         events = events.add_elements([at(version, 1, version)]).advance_processing_time(0.1)
     events = events.advance_watermark_to_infinity()
     with serving() as server:
-        written = stream(events, server, GlobalWindows(), sink_flush_buffer_timeout=3_600_000)
+        written = stream(events, server, GlobalWindows(), sink_flush_buffer_timeout=timeout)
         assert server.db.accepted == 1
     assert [row["v"] for row in written.elements] == [9]
 

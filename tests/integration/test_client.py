@@ -254,6 +254,13 @@ def test_without_the_permission_there_is_no_key_and_nobody_asks_again(db: FakeDy
         assert write(service).error is None
 
 
+def test_the_longest_timeout_that_an_option_may_have_is_one(db: FakeDynamoDB) -> None:
+    with served(db) as (_, client):
+        service = client(**{"sink.http-client.read-timeout": str(2**63 - 1)})
+        assert service.table_key("visits") == TableKey(("id",), ("S",))
+        assert write(service).error is None
+
+
 def test_a_missing_table_is_an_error_that_says_what_to_check(db: FakeDynamoDB) -> None:
     with served(db) as (_, client), pytest.raises(ServiceError) as missing:
         client().table_key("nowhere")

@@ -137,6 +137,17 @@ class Bench:
         return {int(item["id"]["N"]): int(item["version"]["N"]) for item in self.db.items(TABLE)}
 
 
+def test_a_call_without_an_answer_is_settled_by_when_it_was_sent_itself() -> None:
+    script = [None, Delayed(9.0, Hang(written=True))]
+    bench = Bench(script=script, batch_size=1, in_flight=2)
+    waits = iter([9.0])
+    bench.table.looking_up = lambda: next(waits, 0.0)
+    bench.table.read_timeout = 0.1
+    bench.run([1, 2, 2], bundle=2)
+    bench.table.run_out()
+    assert bench.stored() == {1: 0, 2: 2}
+
+
 @given(
     keys=key_numbers(),
     script=faults(),
@@ -145,6 +156,7 @@ class Bench:
     in_flight=st.integers(1, 5),
     buffered=st.integers(6, 30),
     bundle=st.integers(1, 30),
+    looking_up=st.sampled_from([0.0, 9.0]),
 )
 def test_every_request_ends_once_and_the_newest_of_each_key_stays(
     keys: list[int],
@@ -154,10 +166,13 @@ def test_every_request_ends_once_and_the_newest_of_each_key_stays(
     in_flight: int,
     buffered: int,
     bundle: int,
+    looking_up: float,
 ) -> None:
     bench = Bench(
         script=script, seed=seed, batch_size=batch_size, in_flight=in_flight, buffered=buffered
     )
+    rng = random.Random(seed)
+    bench.table.looking_up = lambda: looking_up * rng.randrange(2)
     bench.run(keys, bundle=bundle)
     tally = bench.tally
     note(f"{bench.table.calls}")

@@ -18,7 +18,7 @@ from beam_dynamodb.client import Answer, DynamoDB, DynamoDBChannel
 from beam_dynamodb.errors import OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.retry import Verdict, judge
-from tests.scripted import Peer, Proxy, closed_port, header, scripted
+from tests.scripted import DONE, Peer, Proxy, closed_port, header, scripted
 
 REGION = "us-east-2"
 ARN = "arn:aws:dynamodb:us-east-2:123456789012:table/visits"
@@ -76,7 +76,7 @@ def asked() -> Iterator[Callable[..., tuple[Answer, bytes, bytes]]]:
         service = DynamoDB(given, user_agent="sink/1")
 
         def ask(
-            body: bytes | dict[str, Any] = b"{}",
+            body: bytes | dict[str, Any] = DONE,
             status: str = "200 OK",
             bodies: tuple[bytes, ...] = (),
             table: str = "visits",
@@ -305,7 +305,8 @@ def test_an_unprocessed_item_that_nobody_sent_leaves_all_to_be_sent_again(asked:
 
 
 def test_a_right_checksum_passes(asked: Any) -> None:
-    answer, _, _ = asked(b"{}", X_Amz_Crc32=str(zlib.crc32(b"{}")))
+    body = b'{"UnprocessedItems":{}}'
+    answer, _, _ = asked(body, X_Amz_Crc32=str(zlib.crc32(body)))
     assert answer.error is None
 
 
@@ -326,7 +327,9 @@ def test_a_wrong_checksum_is_found_before_anything_is_believed(asked: Any, statu
     [
         b"", b"<html>Login</html>", b"[]", b"null", b'{"UnprocessedItems":', b"\xff",
         b'{"UnprocessedItems":[1]}', b'{"UnprocessedItems":{"t":[7]}}',
-        b'{"ConsumedCapacity":[7]}', b'{"ConsumedCapacity":[{"CapacityUnits":"many"}]}',
+        b'{"UnprocessedItems":{},"ConsumedCapacity":[7]}',
+        b'{"UnprocessedItems":{},"ConsumedCapacity":[{"CapacityUnits":"many"}]}',
+        b"{}", b'{"status":"healthy"}',
     ],
 )  # fmt: skip
 def test_a_success_that_cannot_be_read_is_tried_again(asked: Any, body: bytes) -> None:

@@ -71,6 +71,26 @@ def test_a_batch_is_cut_where_the_wire_would_overflow() -> None:
     assert [versions(fly(lane)) for _ in range(2)] == [[1, 2], [3, 4]]
 
 
+def test_a_batch_whose_newer_requests_are_larger_is_cut_again() -> None:
+    lane = Lane("t", 25, Pace(9))
+    half = b"x" * (BATCH_MAX_WIRE_BYTES // 2 - 2000)
+    accept(lane, *map(request, "abcd"))
+    assert accept(lane, *(request(key, n, half) for n, key in enumerate("abcd"))) == 4
+    assert accept(lane, request("d", 9, half)) == 1, "what was cut off is still superseded"
+    assert [versions(fly(lane)) for _ in range(2)] == [[0, 1], [2, 9]]
+    assert lane.next_flight(0.0, full=False) is None
+
+
+def test_what_is_cut_off_and_waits_is_superseded() -> None:
+    lane = Lane("t", 25, Pace(9))
+    half = b"x" * (BATCH_MAX_WIRE_BYTES // 2 - 2000)
+    accept(lane, *map(request, "abc"))
+    accept(lane, *(request(key, 1, half) for key in "abc"))
+    assert len(fly(lane).batch) == 2
+    assert accept(lane, request("c", 2)) == 1
+    assert versions(fly(lane)) == [2]
+
+
 def test_a_newer_request_takes_the_place_of_a_waiting_one() -> None:
     lane = Lane("t", 2, Pace(9))
     assert accept(lane, request("a", 1)) == 0
