@@ -60,6 +60,8 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
     shards files such as `failed-00000-of-00004.jsonl`. Unbounded input makes a file for each
     bundle, such as `failed-0d9f….jsonl`, complete as soon as it has this name: no trigger holds a
     dead letter back, and none comes too late.
+
+    As with Beam's `WriteToText`, the file of bounded input takes the place of one that is there.
     """
 
     def __init__(self, path: str | ValueProvider, *, shards: int = 1) -> None:

@@ -1,17 +1,37 @@
-"""Where the failed rows of a run go: into a file, counted, each with its place in its file."""
+"""Where the failed rows of a run go: into a new file, counted, each with its place in its file."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 
+from beam_dynamodb.errors import OptionError
 from beam_dynamodb.replay import WriteDeadLetters
 from pipelines.live import Count
 from pipelines.sources import ToDeadLetter
 
-__all__ = ["FailedRows"]
+__all__ = ["FailedRows", "check_new"]
+
+
+def check_new(path: str | None) -> None:
+    """Refuses a file of dead letters that holds something, which a run would write over.
+
+    Args:
+        path: What `--dead_letters` says, on any file system that Beam knows; None says nothing.
+
+    Raises:
+        OptionError: There is such a file, and it is not empty. An empty one is what an earlier run
+            without failures left.
+    """
+    if path and FileSystems.exists(path) and FileSystems.get_filesystem(path).size(path):
+        raise OptionError(
+            f"'--dead_letters' must be a new file: {path} holds something, which would be lost. "
+            "Name another file, or move that one away, after a replay if it holds dead letters.",
+            option="dead_letters",
+        )
 
 
 class FailedRows(beam.PTransform[Any, Any]):

@@ -46,7 +46,7 @@ from pipelines.columns import Columns, names
 from pipelines.dry_run import Estimate, Judge, Reasons, estimate
 from pipelines.faults import interruptible, quiet, words
 from pipelines.flags import add_sink_flags, is_in_process, read_flags
-from pipelines.letters import FailedRows
+from pipelines.letters import FailedRows, check_new
 from pipelines.live import WatchSink, counts_here, counts_of
 from pipelines.new_table import Billing, create_table, describe
 from pipelines.progress import Counts, History, Total, shown
@@ -119,6 +119,7 @@ def run(argv: Sequence[str]) -> Counts:
 def _run(argv: Sequence[str]) -> Counts | str:
     arguments, sink, options = read_flags(_parser(), argv)
     FileSystems.set_options(options)  # for what is read and written outside of the pipeline
+    check_new(arguments.dead_letters)
     keys = _keys(arguments)
     source = _source(arguments, in_order=is_in_process(options))
     with quiet():
@@ -269,8 +270,8 @@ def _add_load_flags(group: Any) -> None:
     group.add_argument(
         "--dead_letters",
         metavar="PATH",
-        help="Put rows that cannot be read or written into this file, as JSON lines, and go on. "
-        "Without it the first such row ends the load.",
+        help="Put rows that cannot be read or written into this new file, as JSON lines, and go "
+        "on. Without it the first such row ends the load.",
     )
     group.add_argument("--report", metavar="PATH", help="Write a page with plots of the run.")
     group.add_argument(

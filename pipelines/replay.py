@@ -26,9 +26,10 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
-from beam_dynamodb import DynamoDBSinkError, OptionError, WriteToDynamoDB
+from beam_dynamodb import DynamoDBSinkError, WriteToDynamoDB
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
 from pipelines.flags import add_sink_flags, read_flags
+from pipelines.letters import check_new
 
 __all__ = ["Summary", "main", "run"]
 
@@ -96,7 +97,8 @@ def run(argv: Sequence[str]) -> Summary:
         DynamoDBSinkError: A record, or a table, cannot be written.
     """
     arguments, sink, options = read_flags(_parser(), argv)
-    _check_paths(arguments.input, arguments.dead_letters)
+    FileSystems.set_options(options)
+    check_new(arguments.dead_letters)
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, arguments, sink)
     result = pipeline.run()
@@ -137,19 +139,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_sink_flags(parser)
     return parser
-
-
-def _check_paths(inputs: Sequence[str], dead_letters: str | None) -> None:
-    """Refuses to put new dead letters where the old ones are."""
-    if dead_letters is None:
-        return
-    found = [file.path for match in FileSystems.match(list(inputs)) for file in match.metadata_list]
-    there = [file.path for file in FileSystems.match([dead_letters])[0].metadata_list]
-    if dead_letters in inputs or set(found) & set(there):
-        raise OptionError(
-            f"'--dead_letters' must be a new file: {dead_letters} is part of the input.",
-            option="dead_letters",
-        )
 
 
 def _build(

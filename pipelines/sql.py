@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.runners.runner import PipelineResult
@@ -36,7 +37,7 @@ from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.options import keyword_of
 from pipelines.faults import interruptible, quiet, words
 from pipelines.flags import SECRETS, in_process_unless_named, refuse_misspelt
-from pipelines.letters import FailedRows
+from pipelines.letters import FailedRows, check_new
 from pipelines.live import metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
 from pipelines.sql_script import Insert, Script, parse_script, sql_of_page
@@ -121,6 +122,8 @@ def run(argv: Sequence[str]) -> Summary:
     if arguments.check or not plans:
         print(f"The script is right: {len(script.tables)} tables, {len(plans)} INSERTs.")
         return Summary()
+    FileSystems.set_options(options)
+    check_new(arguments.dead_letters)
     options.view_as(StandardOptions).streaming |= _is_streaming(plans)
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, plans, overrides, arguments.dead_letters)
@@ -153,8 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dead_letters",
         metavar="PATH",
-        help="Put rows that cannot be read or written into this file, as JSON lines, and go on. "
-        "Without it the first such row ends the job.",
+        help="Put rows that cannot be read or written into this new file, as JSON lines, and go "
+        "on. Without it the first such row ends the job.",
     )
     parser.add_argument(
         "--check", action="store_true", help="Only check the script; read and write nothing."
