@@ -12,13 +12,14 @@ Files are on any file system that Beam knows; gzip and bzip2 are read as their n
 from __future__ import annotations
 
 import dataclasses
+import os
 import posixpath
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.io import fileio
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics.metric import Metrics
@@ -39,6 +40,7 @@ __all__ = [
     "ToLines",
     "Unreadable",
     "WriteDeadLetters",
+    "files_of",
     "table_of",
 ]
 
@@ -184,7 +186,7 @@ class ReadDeadLetters(beam.PTransform[Any, Any]):
         letters, refused = (
             begin
             | "Patterns" >> beam.Create(self._patterns)
-            | "Find" >> fileio.MatchAll(fileio.EmptyMatchTreatment.DISALLOW)
+            | "Find" >> beam.FlatMap(_files_to_read)
             | "Read" >> beam.ParDo(_ReadLines())
             | "ToLetters" >> beam.ParDo(to_letters).with_outputs(_REFUSED, main="letters")
         )
@@ -196,6 +198,21 @@ class ReadDeadLetters(beam.PTransform[Any, Any]):
             | "Together" >> beam.GroupByKey()
             | "InOrder" >> beam.ParDo(_InOrder())
         )
+
+
+def files_of(pattern: str) -> list[FileMetadata]:
+    """The files that a path or a pattern matches, on any file system that Beam knows."""
+    if re.search(r"[*?[]", pattern) and "://" not in pattern:
+        pattern = os.path.abspath(pattern)  # noqa: PTH100 - Beam finds none by relative ones
+    found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
+    return found
+
+
+def _files_to_read(pattern: str) -> list[FileMetadata]:
+    found = files_of(pattern)
+    if not found:
+        raise DeadLetterError(f"No file of dead letters matches '{pattern}'.", file=pattern)
+    return found
 
 
 class _Line(NamedTuple):

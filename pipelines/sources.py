@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import difflib
 import itertools
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.errors import DynamoDBSinkError, OptionError, RowError
+from beam_dynamodb.replay import files_of
 from beam_dynamodb.requests import Delete, Put
 from pipelines.columns import Columns
 from pipelines.formats import (
@@ -252,12 +252,12 @@ def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:
     if not patterns:
         raise OptionError("No input files are named.", option="input")
     listed = patterns.split(",") if isinstance(patterns, str) else patterns
-    wanted = [_absolute(each.strip()) for each in listed]
     files: dict[str, FileMetadata] = {}  # a file that two patterns match is one file
-    for pattern, match in zip(wanted, FileSystems.match(wanted), strict=True):
-        if not match.metadata_list:
+    for pattern in (each.strip() for each in listed):
+        found = files_of(pattern)
+        if not found:
             raise SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
-        files |= {each.path: each for each in match.metadata_list}
+        files |= {each.path: each for each in found}
     return [files[path] for path in sorted(files)]
 
 
@@ -272,11 +272,6 @@ class _Find(beam.DoFn):
 
     def process(self, _: None) -> Iterable[FileMetadata]:
         return matched(_told(self._patterns))
-
-
-def _absolute(pattern: str) -> str:
-    """A pattern of this machine's files from the root: Beam finds no relative ones."""
-    return os.path.abspath(pattern) if "*" in pattern and "://" not in pattern else pattern  # noqa: PTH100
 
 
 class _Read(beam.DoFn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 import time
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from apache_beam.transforms.window import FixedWindows
 
 from beam_dynamodb import Delete, Put
 from beam_dynamodb.dead_letters import DeadLetter, TableRow
+from beam_dynamodb.errors import DeadLetterError
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
 from beam_dynamodb.testing import (
     AccessDenied,
@@ -250,9 +252,19 @@ def test_compressed_files_and_several_patterns_are_read(tmp_path):
     assert len(read(tmp_path / "a.*", tmp_path / "b.*")) == 2
 
 
-def test_a_pattern_that_matches_nothing_is_told(tmp_path):
-    with pytest.raises(Exception, match="nothing"):
-        read(tmp_path / "nothing*.jsonl")
+@pytest.mark.parametrize("pattern", ["letters*", "letters?.jsonl", "[l]etters1*", "letters1.jsonl"])
+def test_patterns_need_no_folder(tmp_path, monkeypatch, pattern):
+    lines_to(tmp_path / "letters1.jsonl", DeadLetter({"id": 1}, "put", "t"))
+    monkeypatch.chdir(tmp_path)
+    assert len(read(pattern)) == 1
+
+
+@pytest.mark.parametrize("pattern", ["nothing*.jsonl", "nothing.jsonl"])
+def test_a_pattern_that_matches_nothing_is_told(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(tmp_path)
+    told = rf"No file of dead letters matches '{re.escape(pattern)}'\."
+    with pytest.raises(DeadLetterError, match=told):
+        read(pattern)
 
 
 # --- lines that must be mended -------------------------------------------------------------
