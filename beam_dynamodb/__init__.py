@@ -14,7 +14,7 @@ from beam_dynamodb.errors import (
     WriteError,
 )
 from beam_dynamodb.options import SinkOptions
-from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters
+from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
 from beam_dynamodb.requests import Delete, Put
 from beam_dynamodb.results import FailedRecord, WriteResult
 from beam_dynamodb.transform import ReadFromDynamoDB, WriteToDynamoDB
@@ -40,4 +40,5 @@ __all__ = [
     "WriteResult",
     "WriteToDynamoDB",
     "__version__",
+    "table_of",
 ]
