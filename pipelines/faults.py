@@ -10,7 +10,10 @@ import signal
 import threading
 from collections.abc import Iterator
 
-__all__ = ["Interrupt", "interruptible", "quiet", "words"]
+import apache_beam as beam
+from apache_beam.runners.runner import PipelineResult
+
+__all__ = ["Interrupt", "interruptible", "quiet", "run_to_end", "words"]
 
 _STEP = re.compile(r" \[while running '[^']*'\]")
 _LAST_ERROR = re.compile(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): (.+)", re.MULTILINE)
@@ -61,6 +64,26 @@ def interruptible() -> Iterator[Interrupt]:
         yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def run_to_end(pipeline: beam.Pipeline) -> PipelineResult:
+    """Runs a pipeline, with Beam's own log of faults kept back.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl-C, whatever the runner made of it.
+    """
+    result: PipelineResult | None = None
+    with quiet(), interruptible() as interrupt:
+        try:
+            result = pipeline.run()  # the in-process runner returns when all is done
+            result.wait_until_finish()
+        except BaseException:
+            if not interrupt.pressed:
+                raise
+            if result is not None:
+                result.cancel()
+            raise KeyboardInterrupt from None
+    return result
 
 
 def words(fault: BaseException) -> str:

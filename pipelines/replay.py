@@ -8,7 +8,8 @@ with an editor before. The input files stay as they are.
 
 A replay writes what was to be written then: an item that has a newer value since is overwritten.
 
-Exit codes: 0 all written, 1 the replay failed, 3 some failed again and are in `--dead_letters`.
+Exit codes: 0 all written, 1 the replay failed, 3 some failed again and are in `--dead_letters`, 130
+it was stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
-from beam_dynamodb import DynamoDBSinkError, WriteToDynamoDB
+from beam_dynamodb import WriteToDynamoDB
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
+from pipelines.faults import run_to_end, words
 from pipelines.flags import add_sink_flags, read_flags
 from pipelines.letters import check_new
 
 __all__ = ["Summary", "main", "run"]
 
 _FAILED_AGAIN = 3
+_STOPPED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         summary = run(sys.argv[1:] if argv is None else argv)
-    except (DynamoDBSinkError, ValueError, OSError, RuntimeError, BeamIOError) as fault:
-        print(f"The replay failed. {fault}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Stopped. What was written stays written.", file=sys.stderr)
+        return _STOPPED
+    except Exception as fault:  # file systems and runners have errors of their own
+        print(f"The replay failed. {words(fault)}", file=sys.stderr)
         return 1
     print(summary)
     return _FAILED_AGAIN if summary.failed else 0
@@ -101,9 +106,7 @@ def run(argv: Sequence[str]) -> Summary:
     check_new(arguments.dead_letters)
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, arguments, sink)
-    result = pipeline.run()
-    result.wait_until_finish()
-    return _summary(result)
+    return _summary(run_to_end(pipeline))
 
 
 def _parser() -> argparse.ArgumentParser:

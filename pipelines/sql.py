@@ -8,7 +8,7 @@ script is checked before any row is read, then all INSERTs run as one pipeline, 
 runners; without `--runner` it is the in-process one.
 
 Exit codes: 0 all rows are written or superseded, 1 the job failed or was refused, 3 some rows
-failed and are in `--dead_letters`.
+failed and are in `--dead_letters`, 130 it was stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.options import keyword_of
-from pipelines.faults import interruptible, quiet, words
+from pipelines.faults import run_to_end, words
 from pipelines.flags import SECRETS, in_process_unless_named, refuse_misspelt
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import metric
@@ -47,6 +47,7 @@ __all__ = ["Summary", "main", "run"]
 
 _NAMESPACE = "beam_dynamodb.sql"
 _SOME_FAILED = 3
+_STOPPED = 130
 _BATCH_ROWS = 1_000
 _REFUSED = "refused"
 _PAGES = (".md", ".txt", ".rst", ".html")
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("Stopped. What was written stays written.", file=sys.stderr)
-        return 130
+        return _STOPPED
     except Exception as fault:  # file systems and runners have errors of their own
         print(f"The SQL job failed. {words(fault)}", file=sys.stderr)
         return 1
@@ -127,15 +128,7 @@ def run(argv: Sequence[str]) -> Summary:
     options.view_as(StandardOptions).streaming |= _is_streaming(plans)
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, plans, overrides, arguments.dead_letters)
-    with quiet(), interruptible() as interrupt:
-        try:
-            result = pipeline.run()
-            result.wait_until_finish()
-        except BaseException:
-            if interrupt.pressed:
-                raise KeyboardInterrupt from None
-            raise
-    return _summary(result)
+    return _summary(run_to_end(pipeline))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from decimal import Decimal
 
@@ -381,6 +386,50 @@ def test_a_failed_replay_says_why_and_leaves_its_input(tmp_path, capsys, more, t
         assert replay.main(flags(server, path, *more)) == 1
     assert told in capsys.readouterr().err
     assert letters(path) == [GOOD]
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "told"),
+    [
+        (GOOD, ["--input={path}.nosuch"], "No file of dead letters matches '{path}.nosuch'."),
+        (FOREIGN, [], "{path}, line 1: It is not a record of the sink"),
+        (GOOD, ["--table_name=nope"], "ResourceNotFoundException for table 'nope'"),
+    ],
+)
+def test_a_fault_is_told_in_one_line(tmp_path, capsys, caplog, line, more, told):
+    path = lines_to(tmp_path / "failed.jsonl", line)
+    with serving() as server:
+        assert replay.main(flags(server, path, *[each.format(path=path) for each in more])) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"The replay failed. {told.format(path=path)}")
+    assert error.count("\n") == 1
+    assert "while running" not in error
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+def test_ctrl_c_ends_a_replay_in_one_line(tmp_path):
+    path = lines_to(tmp_path / "failed.jsonl", GOOD)
+    faults = Faults.always(Throttle())
+    with serving(faults) as server:
+        command = [sys.executable, "-m", "pipelines.replay", *flags(server, path)]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        job = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=environ, start_new_session=True
+        )
+        errors = ""
+        try:
+            while not faults.counts["calls"] and job.poll() is None:
+                time.sleep(0.05)
+            for _ in range(4):  # a person would press again too
+                job.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, errors = job.communicate(timeout=20)
+                    break
+        finally:
+            job.kill()
+    assert job.returncode == 130, errors
+    assert "Stopped. What was written stays written." in errors
+    assert "Traceback" not in errors
 
 
 def test_the_dead_letters_of_a_load_are_of_the_same_form(tmp_path, capsys):
