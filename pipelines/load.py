@@ -55,6 +55,7 @@ from pipelines.sources import ReadRows, SourceRow, first_rows, matched
 
 __all__ = ["main", "run"]
 
+_PROGRAM = "python -m pipelines.load" if __name__ == "__main__" else "beam-dynamodb load"
 _NAMESPACE = "beam_dynamodb.load"
 _SOME_FAILED = 3
 _STOPPED = 130
@@ -185,7 +186,7 @@ def _write_report(arguments: argparse.Namespace, history: History) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.load",
+        prog=_PROGRAM,
         description="Loads files into a DynamoDB table. Flags of Beam follow the others.",
         allow_abbrev=False,
     )

@@ -34,6 +34,7 @@ from pipelines.letters import check_new
 
 __all__ = ["Summary", "main", "run"]
 
+_PROGRAM = "python -m pipelines.replay" if __name__ == "__main__" else "beam-dynamodb replay"
 _FAILED_AGAIN = 3
 _STOPPED = 130
 
@@ -111,7 +112,7 @@ def run(argv: Sequence[str]) -> Summary:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.replay",
+        prog=_PROGRAM,
         description="Writes dead letters to DynamoDB again. Flags of Beam follow the others.",
         allow_abbrev=False,
     )

@@ -45,6 +45,7 @@ from pipelines.sql_tables import CONNECTORS, check_table
 
 __all__ = ["Summary", "main", "run"]
 
+_PROGRAM = "python -m pipelines.sql" if __name__ == "__main__" else "beam-dynamodb sql"
 _NAMESPACE = "beam_dynamodb.sql"
 _SOME_FAILED = 3
 _STOPPED = 130
@@ -88,15 +89,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as this module says.
     """
     try:
-        summary = run(sys.argv[1:] if argv is None else argv)
+        done = _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("Stopped. What was written stays written.", file=sys.stderr)
         return _STOPPED
     except Exception as fault:  # file systems and runners have errors of their own
         print(f"The SQL job failed. {words(fault)}", file=sys.stderr)
         return 1
-    print(summary)
-    return _SOME_FAILED if summary.failed else 0
+    print(done)
+    failed = done.failed if isinstance(done, Summary) else 0
+    return _SOME_FAILED if failed else 0
 
 
 def run(argv: Sequence[str]) -> Summary:
@@ -106,13 +108,18 @@ def run(argv: Sequence[str]) -> Summary:
         argv: The script's path, flags of the job and of Beam.
 
     Returns:
-        What became of the rows.
+        What became of the rows; of none where the script is only checked.
 
     Raises:
         SqlError: The script is wrong; nothing was read or written.
         SourceNotSupportedError: The script queries a DynamoDB table; nothing was read or written.
         DynamoDBSinkError: A row, or a table, cannot be written.
     """
+    done = _run(argv)
+    return done if isinstance(done, Summary) else Summary()
+
+
+def _run(argv: Sequence[str]) -> Summary | str:
     parser = _parser()
     arguments, rest = parser.parse_known_args(list(argv))
     refuse_misspelt(parser, rest)
@@ -121,8 +128,7 @@ def run(argv: Sequence[str]) -> Summary:
     plans = _checked(script, overrides)
     options = in_process_unless_named(PipelineOptions([*_flags(script), *rest]))
     if arguments.check or not plans:
-        print(f"The script is right: {len(script.tables)} tables, {len(plans)} INSERTs.")
-        return Summary()
+        return f"The script is right: {len(script.tables)} tables, {len(plans)} INSERTs."
     FileSystems.set_options(options)
     check_new(arguments.dead_letters)
     options.view_as(StandardOptions).streaming |= _is_streaming(plans)
@@ -133,7 +139,7 @@ def run(argv: Sequence[str]) -> Summary:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.sql",
+        prog=_PROGRAM,
         description="Runs a SQL job that writes to DynamoDB. Flags of Beam follow the others.",
         allow_abbrev=False,
     )

@@ -147,7 +147,23 @@ def test_a_command_of_the_checkout_runs_from_it(tmp_path, capsys):
     script = tmp_path / "job.sql"
     script.write_text("CREATE TABLE t (a INT) WITH ('connector' = 'print');", encoding="utf-8")
     assert cli.main(["sql", str(script), "--check"]) == 0
-    assert "The script is right" in capsys.readouterr().out
+    assert capsys.readouterr().out == "The script is right: 1 tables, 0 INSERTs.\n"
+
+
+@pytest.mark.parametrize("name", ["load", "sql", "replay"])
+def test_a_command_is_told_as_it_was_started(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: beam-dynamodb {name} ")
+    module = f"pipelines.{name}"
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert done.stdout.startswith(f"usage: python -m {module} ")
 
 
 def test_a_command_whose_modules_lack_says_what_to_install(monkeypatch, capsys):
