@@ -106,7 +106,9 @@ class DeadLetterError(DynamoDBSinkError, ValueError):
 
 
 class CredentialsError(DynamoDBSinkError):
-    """No AWS credentials could be had on this worker, or AWS refuses those it got.
+    """No usable AWS credentials could be had on this worker.
+
+    Those that it got and that DynamoDB refuses are a `ServiceError`, with AWS's code.
 
     Attributes:
         provider: The value of `aws.credentials.provider` that was at work.
