@@ -79,10 +79,11 @@ def test_files_are_read_in_the_order_of_their_names_if_wanted(folder):
         assert_that(together, equal_to([[{"id": str(number)} for number in range(9)]]))
 
 
-def test_patterns_may_be_relative(folder, monkeypatch):
+@pytest.mark.parametrize("pattern", ["a*.csv", "[a].csv"])
+def test_patterns_may_be_relative(folder, monkeypatch, pattern):
     monkeypatch.chdir(folder)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        assert_that(pipeline | ReadRows("a*.csv", rows=1), equal_to([{"id": "1", "n": "10"}]))
+        assert_that(pipeline | ReadRows(pattern, rows=1), equal_to([{"id": "1", "n": "10"}]))
 
 
 def test_bad_rows_become_dead_letters_that_say_where_they_stood(folder):
