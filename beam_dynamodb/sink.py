@@ -14,11 +14,12 @@ from apache_beam.utils.shared import Shared
 
 from beam_dynamodb.client import DynamoDB
 from beam_dynamodb.errors import OptionError, RowError
+from beam_dynamodb.gate import Gate
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.requests import ChangeKind, RequestFactory
 from beam_dynamodb.table import TableKey, is_table_name
 from beam_dynamodb.version import __version__
-from beam_dynamodb.writer import Gate, Writer, WriterLimits
+from beam_dynamodb.writer import Writer, WriterLimits
 
 __all__ = ["KEYWORDS", "ErrorHandling", "Settings", "Sink", "attribute_names", "parse_known"]
 

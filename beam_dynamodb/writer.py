@@ -7,19 +7,19 @@ the rest, and waits for all answers. Knows neither Beam nor HTTP.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from beam_dynamodb.client import Answer, Channel
 from beam_dynamodb.errors import ServiceError
+from beam_dynamodb.gate import Gate
 from beam_dynamodb.identity import partition_of
 from beam_dynamodb.lane import Flight, Lane
 from beam_dynamodb.retry import Backoff, Pace, Verdict, judge
 from beam_dynamodb.write_requests import Request, Requests
 
-__all__ = ["Failure", "Gate", "Tally", "Writer", "WriterLimits"]
+__all__ = ["Failure", "Tally", "Writer", "WriterLimits"]
 
 _UNPROCESSED = ServiceError(
     "UnprocessedItems: DynamoDB had no capacity for the item", code="UnprocessedItems", status=200
@@ -45,33 +45,6 @@ _NEXT_ANSWER = 0.02
 
 _LONGEST_WAIT = 1.0
 """Seconds; the longest single wait, so that a change elsewhere in the process is noticed."""
-
-
-class Gate:
-    """A number of places that all writers of a process share. Thread-safe."""
-
-    def __init__(self, places: int) -> None:
-        """Makes a gate with so many free places."""
-        self.places = places
-        self._free = places
-        self._lock = threading.Lock()
-
-    @property
-    def free(self) -> int:
-        """How many places are free at this moment."""
-        return self._free
-
-    def take(self, wanted: int) -> int:
-        """Takes up to so many places; returns how many were free."""
-        with self._lock:
-            taken = min(wanted, self._free)
-            self._free -= taken
-            return taken
-
-    def give(self, places: int) -> None:
-        """Gives places back."""
-        with self._lock:
-            self._free += places
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +134,12 @@ class Writer:
         """Makes a writer on a channel of its own."""
         self._channel = channel
         self._limits = limits
+        self._places = limits.in_flight.share()
+        self._room = limits.buffered.share()
         self._clock = clock
         self._random = rnd
         self._backoff = backoff or Backoff()
         self._lanes: dict[str, Lane] = {}
-        self._held = 0
-        self._in_flight = 0
         self._throttled_until = 0.0
         self._fatal: ServiceError | None = None
         self._tally = Tally()
@@ -174,7 +147,7 @@ class Writer:
     @property
     def held(self) -> int:
         """Requests accepted whose outcome is not known yet."""
-        return self._held
+        return self._room.held
 
     def take_tally(self) -> Tally:
         """What happened since the last call."""
@@ -191,19 +164,21 @@ class Writer:
             ServiceError: DynamoDB refuses everything (permissions, credentials, no such table).
                 Nothing is in flight any more then.
         """
+        self._come_back()
         self._take_answers(0.0)  # and learns which connections are still open
         start = 0
         while start < len(requests):
-            room = self._limits.buffered.take(len(requests) - start)
+            room = self._room.take(len(requests) - start)
             if not room:
                 self._turn()
                 continue
-            self._held += room
             whole = room == len(requests)
             self._accept(requests if whole else requests.part(start, start + room))
             start += room
             self._send(full=True)
         self._catch_up()
+        self._places.leave()
+        self._room.leave()
 
     def finish(self) -> None:
         """Sends all there is, waits for the answers, retries what is left.
@@ -211,7 +186,8 @@ class Writer:
         Raises:
             ServiceError: As `write`.
         """
-        while self._held:
+        self._come_back()
+        while self.held:
             self._turn()
         self._settle()
 
@@ -220,8 +196,9 @@ class Writer:
 
         After it no write of this writer can land any more.
         """
+        self._come_back()
         give_up_at = self._clock() + _SETTLED_AFTER
-        while self._in_flight and self._clock() < give_up_at:
+        while self._places.held and self._clock() < give_up_at:
             for answer in self._channel.poll(_LONGEST_WAIT):
                 self._doubt(self._end_flight(answer), answer)
         self._settle()
@@ -229,10 +206,14 @@ class Writer:
 
     def close(self) -> None:
         """Ends the connections at once, and gives back what is held of shared limits."""
+        self._come_back()
         self._channel.close()
-        self._limits.in_flight.give(self._in_flight)
-        self._in_flight = 0
+        self._places.give(self._places.held)
         self._forget()
+
+    def _come_back(self) -> None:
+        self._places.come_back()
+        self._room.come_back()
 
     # --- one turn ------------------------------------------------------------------------
 
@@ -255,7 +236,7 @@ class Writer:
     def _is_behind(self) -> bool:
         """Whether a full batch lacks a place that an answer would give it."""
         has_place = self._channel.has_room and self._limits.in_flight.free
-        if has_place or not self._in_flight:
+        if has_place or not self._places.held:
             return False
         return any(lane.is_behind for lane in self._lanes.values())
 
@@ -276,7 +257,7 @@ class Writer:
         """How long there is nothing to do but to wait for answers."""
         wakes = [each.next_wake for each in self._lanes.values() if each.next_wake is not None]
         if not wakes:
-            return _LONGEST_WAIT if self._in_flight else 0.01
+            return _LONGEST_WAIT if self._places.held else 0.01
         return max(0.0, min(_LONGEST_WAIT, min(wakes) - self._clock()))
 
     def _settle(self) -> None:
@@ -305,19 +286,13 @@ class Writer:
             while lane.flights < lane.pace.limit and self._take_place():
                 flight = lane.next_flight(now, full=full)
                 if flight is None:
-                    self._give_place()
+                    self._places.give(1)
                     break
                 self._launch(flight)
 
     def _take_place(self) -> bool:
         """Takes a place for one more call, if there is one."""
-        taken = self._channel.has_room and self._limits.in_flight.take(1) == 1
-        self._in_flight += taken
-        return taken
-
-    def _give_place(self) -> None:
-        self._in_flight -= 1
-        self._limits.in_flight.give(1)
+        return self._channel.has_room and self._places.take(1) == 1
 
     def _launch(self, flight: Flight) -> None:
         bodies, attempts = flight.batch.requests.bodies, flight.batch.attempts
@@ -334,7 +309,7 @@ class Writer:
     def _end_flight(self, answer: Answer) -> Flight:
         flight = answer.tag
         assert isinstance(flight, Flight)  # noqa: S101 - _launch is the only one to tag
-        self._give_place()
+        self._places.give(1)
         self._tally.latencies.append(answer.seconds)
         self._tally.consumed += answer.consumed
         if answer.error is None:
@@ -458,12 +433,11 @@ class Writer:
         self._release(requests)
 
     def _release(self, requests: int) -> None:
-        self._held -= requests
-        self._limits.buffered.give(requests)
+        self._room.give(requests)
 
     def _forget(self) -> None:
         self._lanes.clear()
-        self._release(self._held)
+        self._release(self.held)
 
 
 def _by_table(requests: Requests) -> Iterable[tuple[str, Requests]]:

@@ -12,6 +12,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from beam_dynamodb.errors import ServiceError
+from beam_dynamodb.gate import Gate
 from beam_dynamodb.requests import Put, RequestFactory
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.testing import (
@@ -32,7 +33,7 @@ from beam_dynamodb.testing import (
     WrongCrc32,
 )
 from beam_dynamodb.write_requests import Request, Requests
-from beam_dynamodb.writer import Gate, Tally, Writer, WriterLimits
+from beam_dynamodb.writer import Tally, Writer, WriterLimits
 from tests.fakes import FakeClock, FakeTable
 
 TABLE = "events"
@@ -188,8 +189,8 @@ def test_every_request_ends_once_and_the_newest_of_each_key_stays(
     bench.run(keys, bundle=bundle)
     assert len(tally.written) + tally.superseded == 2 * len(keys), "a key was not let go"
     assert bench.writer.held == 0
-    assert bench.limits.in_flight.take(in_flight) == in_flight, "places were not given back"
-    assert bench.limits.buffered.take(buffered) == buffered, "places were not given back"
+    assert bench.limits.in_flight.free == in_flight, "places were not given back"
+    assert bench.limits.buffered.free == buffered, "places were not given back"
 
 
 @given(keys=key_numbers(), script=faults(), seed=st.integers(0, 2**16))
@@ -563,6 +564,28 @@ def test_without_a_known_key_the_next_batch_waits_for_a_lost_one_that_was_given_
     assert bench.stored() == {1: 2}
 
 
+# --- several writers -------------------------------------------------------------------------
+
+
+def test_a_writer_whose_input_is_slow_does_not_hold_up_another_one() -> None:
+    bench = Bench(script=[], batch_size=1, in_flight=2, buffered=2)
+    bench.limits = WriterLimits(1, 1e6, Gate(2, bench.clock), Gate(2, bench.clock))
+    slow, quick = (
+        Writer(bench.table, bench.limits, clock=bench.clock),
+        Writer(
+            FakeTable(bench.db, bench.clock), bench.limits, clock=bench.clock, rnd=random.random
+        ),
+    )
+    slow.write(Requests.of([bench.request(key, 1) for key in (1, 2)]))
+    began = bench.clock.now
+    quick.write(Requests.of([bench.request(key, 1) for key in range(3, 30)]))
+    quick.finish()
+    assert bench.clock.now - began < 2.0
+    slow.finish()
+    assert sorted(bench.stored()) == list(range(1, 30))
+    assert (bench.limits.in_flight.free, bench.limits.buffered.free) == (2, 2)
+
+
 # --- exceptions nobody expects ---------------------------------------------------------------
 
 
@@ -575,5 +598,5 @@ def test_whatever_is_raised_in_between_no_place_is_kept(broken: dict[str, Any]) 
         bench.write(requests)
     bench.writer.abandon()
     bench.writer.close()
-    assert bench.limits.in_flight.take(3) == 3
-    assert bench.limits.buffered.take(20) == 20
+    assert bench.limits.in_flight.free == 3
+    assert bench.limits.buffered.free == 20

@@ -17,12 +17,13 @@ import pytest
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.client import Answer
 from beam_dynamodb.columns import RowEncoder
+from beam_dynamodb.gate import Gate
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Pack, elements_of
 from beam_dynamodb.requests import RequestFactory
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.write_requests import Requests, Same
-from beam_dynamodb.writer import Gate, Writer, WriterLimits
+from beam_dynamodb.writer import Writer, WriterLimits
 
 ROWS = 5_000
 WINDOWS = ("the global one",)
