@@ -265,20 +265,20 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
     def expand(self, rows: PCollection[Any]) -> WriteResult:
         """Builds the steps; see the class."""
         settings, handling = self._settings, self._handling and self._handling.for_workers()
-        failures: list[PCollection[Any]] = []
+        fit, failures = rows, []
         if self._columns is not None:
-            rows, undeclared = rows | "ToColumns" >> beam.ParDo(
+            fit, undeclared = rows | "ToColumns" >> beam.ParDo(
                 ToColumns(self._columns, settings, handling)
             ).with_outputs(FAILED, main="rows")
             failures = [undeclared]
-        requests, refused = rows | "ToRequest" >> beam.ParDo(
+        requests, refused = fit | "ToRequest" >> beam.ParDo(
             ToRequest(settings, handling, self._shards(rows.pipeline), travel=self._travel(rows))
         ).with_outputs(FAILED, main="requests")
         requests._windowing = Windowing(GlobalWindows())  # noqa: SLF001 - as Beam's Reshuffle
         written, failed = self._write(requests, handling, is_bounded=rows.is_bounded)
         # Each element comes back in the windows it had.
         written._windowing = failed._windowing = rows.windowing  # noqa: SLF001
-        written.element_type = rows.element_type
+        written.element_type = fit.element_type
         return WriteResult(written, self._dead_letters(rows, *failures, refused, failed))
 
     def _shards(self, pipeline: beam.Pipeline) -> int:

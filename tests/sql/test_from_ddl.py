@@ -9,7 +9,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from beam_dynamodb import Delete, Put, RowError, WriteToDynamoDB
+from beam_dynamodb import Delete, Put, RowError, WriteError, WriteToDynamoDB
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 
 DDL = """CREATE TABLE prices (
@@ -111,3 +111,14 @@ def test_bad_rows_are_dead_letters_and_their_neighbours_are_written(server):
 def test_without_dead_letters_a_bad_row_fails_the_pipeline(server):
     with pytest.raises(RowError, match=r"table 'prices': price: DECIMAL\(10, 2\) is declared"):
         write([{"id": 1, "price": "x"}], sink(server))
+
+
+@pytest.mark.parametrize(("threshold", "passes"), [(0.6, True), (0.4, False)])
+def test_the_threshold_is_a_share_of_all_rows_those_of_wrong_types_too(server, threshold, passes):
+    rows = [{"id": number, "price": "x" if number % 2 else 1} for number in range(10)]
+    transform = sink(server).with_exception_handling(threshold=threshold)
+    if passes:
+        write(rows, transform)
+    else:
+        with pytest.raises(WriteError, match="5 of 10 records failed"):
+            write(rows, transform)
