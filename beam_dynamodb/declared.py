@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterable
 from typing import Any
 
-import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import TaggedOutput
@@ -15,8 +13,8 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.requests import ChangeKind, Delete, Put
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
-from beam_dynamodb.sql_types import Column, convert_row
-from beam_dynamodb.steps import FAILED, NAMESPACE
+from beam_dynamodb.sql_types import Column, convert_part, convert_row
+from beam_dynamodb.steps import FAILED, NAMESPACE, Failing
 
 __all__ = ["Columns", "ToColumns"]
 
@@ -31,7 +29,7 @@ class Columns:
     def prepare(self) -> None:
         """Makes the converters, which no pickle carries."""
         self._row = convert_row(self._columns, self._passed)
-        self._by_name = {each.name: each for each in self._columns}
+        self._key = convert_part(self._columns, self._passed)
 
     def converted(self, element: Any) -> Any:
         """A row, `Put` or `Delete` with its values as the columns declare them.
@@ -42,56 +40,48 @@ class Columns:
         if isinstance(element, Put):
             return Put(self._row(element.row))
         if isinstance(element, Delete):
-            names = [name for name in element.key if name in self._by_name]
-            key = tuple(self._by_name[name] for name in names)
-            return Delete(convert_row(key)(element.key))
+            return Delete(self._key(element.key))
         return self._row(element)
 
 
-class ToColumns(beam.DoFn):
+class ToColumns(Failing):
     """Rows to rows of the declared columns."""
 
     _received = Metrics.counter(NAMESPACE, "received")
-    _failed = Metrics.counter(NAMESPACE, "failed")
 
     def __init__(
         self, columns: Columns, settings: Settings, handling: ErrorHandling | None
     ) -> None:
+        super().__init__(settings, handling)
         self._columns = columns
-        self._settings = settings
-        self._handling = handling
 
     def setup(self) -> None:
-        """Makes the converters."""
+        super().setup()
         self._columns.prepare()
 
     def process(self, element: Any) -> Iterable[Any]:
-        """Gives the row, or the dead letter of it."""
         try:
             return [self._columns.converted(element)]
-        except RowError as fault:
-            return [TaggedOutput(FAILED, self._dead_letter(element, fault))]
+        except Exception as cause:
+            return [TaggedOutput(FAILED, self._refused(cause, element))]
 
-    def _dead_letter(self, element: Any, fault: RowError) -> FailedRecord:
-        """The dead letter of a row, or the error itself where none is wanted."""
+    def _refused(self, cause: Exception, element: Any) -> FailedRecord:
+        """The dead letter of a row that does not fit, told by its key as a later step tells it."""
+        if not isinstance(cause, RowError):  # whose text may quote the row
+            fault = RowError(f"it raised {type(cause).__name__} on its way to the columns.")
+        else:
+            fault = cause
         table = self._settings.table
         table = str(table.get() if isinstance(table, ValueProvider) else table)
+        key = self._sink.factory(table).key_text_of(element)
         error = RowError(
-            f"A row can't be written to table '{table}': {fault.message}",
+            f"The record {key or '(of unknown key)'} can't be written to table '{table}': "
+            f"{fault.message}",
             code=fault.code,
             path=fault.path,
+            key=key,
             table=table,
         )
-        error.__cause__ = fault.__cause__
-        handling = self._handling
-        if handling is None or not isinstance(error, handling.exc_class):
-            raise error
-        if handling.on_failure_callback is not None:
-            handling.on_failure_callback(error, element)
-        self._received.inc()
-        self._failed.inc()
-        lines = traceback.format_exception(error)
-        kind = (type(error), repr(error), lines)
-        return FailedRecord(
-            element, kind, error.code, error.message, table, None, 0, retriable=False
-        )
+        error.__cause__ = cause
+        self._received.inc()  # as no later step gets to see it
+        return self._dead_letter(error, element)

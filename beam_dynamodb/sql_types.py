@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
@@ -21,7 +21,7 @@ from beam_dynamodb.faults import Refused, cause_of, row_error, step, within
 from beam_dynamodb.times import period_text
 from beam_dynamodb.values import row_mapping
 
-__all__ = ["Column", "SqlType", "convert_row"]
+__all__ = ["Column", "SqlType", "convert_part", "convert_row"]
 
 Convert = Callable[[Any], Any]
 
@@ -130,22 +130,40 @@ def convert_row(columns: tuple[Column, ...], passed: tuple[str, ...] = ()) -> Co
         except Exception as error:
             raise row_error(within(step(name), error)) from cause_of(error)
         if len(made) != len(fields) or made.keys() != fields.keys():
-            _add_passed(fields, made, passed)
+            made.update(_passed(fields, made, passed))
         return made
 
     return convert
 
 
-def _add_passed(fields: Mapping[str, Any], made: dict[str, Any], passed: tuple[str, ...]) -> None:
-    for name in fields.keys() - made.keys():
+def convert_part(columns: tuple[Column, ...], passed: tuple[str, ...] = ()) -> Convert:
+    """The same of a row that has some of the columns only, as a key has: the others stay away."""
+    names = [each.name for each in columns]
+
+    def convert(row: Any) -> dict[str, Any]:
+        fields = row_mapping(row)
+        others = _passed(fields, names, passed)
+        present = tuple(each for each in columns if each.name in fields)
+        made: dict[str, Any] = convert_row(present, tuple(others))(fields)
+        return made
+
+    return convert
+
+
+def _passed(
+    fields: Mapping[str, Any], known: Collection[str], passed: tuple[str, ...]
+) -> dict[str, Any]:
+    """The fields that are no columns and stay as they are; any other one is refused."""
+    others = fields.keys() - known
+    for name in others:
         if name not in passed:
-            known = ", ".join(f"'{each}'" for each in made)
+            columns = ", ".join(f"'{each}'" for each in known)
             raise row_error(
                 Refused(
-                    f"no column of this name is declared; the columns are [{known}]", step(name)
+                    f"no column of this name is declared; the columns are [{columns}]", step(name)
                 )
             )
-        made[name] = fields[name]
+    return {name: fields[name] for name in others}
 
 
 # --- what each type takes ------------------------------------------------------------------
@@ -196,7 +214,9 @@ def _boolean(kind: SqlType) -> Convert:
         value = _plain(value)
         if isinstance(value, bool):
             return value
-        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        if isinstance(value, str):
+            if value.strip().lower() not in ("true", "false"):
+                raise Refused(f"{kind} is declared, but the text is neither true nor false")
             return value.strip().lower() == "true"
         raise _refuse(kind, value)
 
@@ -233,7 +253,9 @@ def _integer(kind: SqlType) -> Convert:
 def _as_int(kind: SqlType, value: Any) -> int:
     if isinstance(value, bool):
         raise _refuse(kind, value)
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
+    if isinstance(value, str):
+        if not _WHOLE.fullmatch(value):
+            raise Refused(f"{kind} is declared, but the text is no integer")
         return int(value)
     if isinstance(value, (int, float, Decimal)):
         try:
@@ -388,7 +410,10 @@ def _months(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
         if type(value).__name__ == "timedelta64":
             return value
-        if isinstance(value, str) and (parts := _PERIOD.fullmatch(value.strip())):
+        if isinstance(value, str):
+            parts = _PERIOD.fullmatch(value.strip())
+            if parts is None:
+                raise Refused(f"{kind} is declared, but the text is no period such as P1Y2M")
             months = int(parts[2] or 0) * 12 + int(parts[3] or 0)
             return period_text(-months if parts[1] == "-" else months)
         if isinstance(value, int) and not isinstance(value, bool):

@@ -44,6 +44,7 @@ from beam_dynamodb.writer import Failure, Tally, Writer
 __all__ = [
     "FAILED",
     "NAMESPACE",
+    "Failing",
     "ToRequest",
     "WriteBundle",
     "WriteLatest",
@@ -138,7 +139,7 @@ _GLOBAL = _OwnWindows([GlobalWindow()])
 """Where packs travel: their elements may be of many windows, and carry them along."""
 
 
-class _Failing(beam.DoFn):
+class Failing(beam.DoFn):
     """A step whose records may fail: into the dead letters if asked for, else the pipeline."""
 
     def __init__(self, settings: Settings, handling: ErrorHandling | None) -> None:
@@ -179,7 +180,7 @@ def _call_back(callback: Callable[[Exception, Any], None], error: Exception, ele
         _logger.warning("on_failure_callback failed: %r", fault, exc_info=True)
 
 
-class ToRequest(_Failing):
+class ToRequest(Failing):
     """Rows to packs of requests; with keys, the latest of each key in a pack, by shard.
 
     Rows are taken in blocks, since rows of one shape cost a fraction together. A pack leaves the
@@ -506,7 +507,7 @@ def _values_of(requests: Requests) -> Iterable[Any]:
     return map(windowed_value, elements_of(requests), *requests.origins[1:])
 
 
-class _Writing(_Failing):
+class _Writing(Failing):
     """A step that writes: full batches at once, the rest and what is left in finish_bundle."""
 
     _writer: Writer | None = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections import Counter
+from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
 import pytest
@@ -72,29 +75,25 @@ def test_bad_rows_are_dead_letters_and_their_neighbours_are_written(server):
     rows = [{"id": 1}, {"id": None}, {"id": 2, "price": "x"}, {"id": 3, "colour": "red"}, {"id": 4}]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         result = pipeline | beam.Create(rows) | sink(server).with_exception_handling()
-        failed = result.failed | beam.Map(lambda each: (each.element, each.code, each.message))
-        refused = "A row can't be written to table 'prices'"
-        null = "the column is NOT NULL, however, a null value is being written into it"
-        no_column = "no column of this name is declared; the columns are"
+        failed = result.failed | beam.Map(
+            lambda each: (each.element, each.code, each.key, each.message)
+        )
+        null = "id: the column is NOT NULL, however, a null value is being written into it"
+        no_number = "price: DECIMAL(10, 2) is declared, but the text is no number"
+        columns = "['id', 'price', 'at', 'tags']"
+        no_column = f"colour: no column of this name is declared; the columns are {columns}"
+        refused = [
+            ({"id": None}, "{id: null}", null),
+            ({"id": 2, "price": "x"}, "{id: 2}", no_number),
+            ({"id": 3, "colour": "red"}, "{id: 3}", no_column),
+        ]
+        told = "The record {} can't be written to table 'prices': {}"
         assert_that(
             failed,
             equal_to(
                 [
-                    (
-                        {"id": None},
-                        "InvalidValue",
-                        f"{refused}: id: {null}",
-                    ),
-                    (
-                        {"id": 2, "price": "x"},
-                        "InvalidValue",
-                        f"{refused}: price: DECIMAL(10, 2) is declared, but the text is no number",
-                    ),
-                    (
-                        {"id": 3, "colour": "red"},
-                        "InvalidValue",
-                        f"{refused}: colour: {no_column} ['id', 'price', 'at', 'tags']",
-                    ),
+                    (row, "InvalidValue", key, told.format(key, reason))
+                    for row, key, reason in refused
                 ]
             ),
         )
@@ -106,6 +105,67 @@ def test_bad_rows_are_dead_letters_and_their_neighbours_are_written(server):
         counts[each.key.metric.name] += each.result
     assert (counts["received"], counts["written"], counts["failed"]) == (5, 2, 3)
     assert sorted(item["id"]["N"] for item in server.db.items("prices")) == ["1", "4"]
+
+
+class Key(NamedTuple):
+    id: Any
+
+
+@dataclasses.dataclass
+class DataKey:
+    id: Any
+
+
+def test_the_key_of_a_delete_is_any_kind_of_row(server):
+    write([{"id": number} for number in range(5)], sink(server))
+    keys = [{"id": "0"}, Key("1"), DataKey("2"), beam.Row(id="3")]
+    write(map(Delete, keys), sink(server))
+    assert [item["id"]["N"] for item in server.db.items("prices")] == ["4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "known", "words"),
+    [
+        (None, None, "a dict, beam.Row, NamedTuple or dataclass"),
+        (7, None, "a dict, beam.Row, NamedTuple or dataclass"),
+        (Key("x"), "{id: x}", "id: BIGINT NOT NULL is declared, but the text is no integer"),
+        ({"id": 1, "colour": "red"}, "{id: 1}", "colour: no column .* 'price', 'at', 'tags'"),
+    ],
+)
+def test_a_delete_that_is_none_is_a_dead_letter_and_its_neighbours_are_written(
+    server, key, known, words
+):
+    callback = Callback()
+    handling = {"on_failure_callback": callback, "exc_class": RowError}
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        elements = pipeline | beam.Create([{"id": 3}, Delete(key), {"id": 4}], reshuffle=False)
+        result = elements | sink(server).with_exception_handling(**handling)
+        failed = result.failed | beam.Map(lambda each: (each.element, each.key, each.table))
+        assert_that(failed, equal_to([(Delete(key), known, "prices")]))
+    assert sorted(item["id"]["N"] for item in server.db.items("prices")) == ["3", "4"]
+    [(error, element)] = Callback.calls
+    assert element == Delete(key)
+    assert re.search(f"^The record {re.escape(known or '(of unknown key)')} .*{words}", str(error))
+
+
+class Callback:
+    """Fails, as callbacks may; a class, since what travels in a pipeline is a copy."""
+
+    calls: ClassVar[list[Any]] = []
+
+    def __init__(self):
+        self.calls.clear()
+
+    def __call__(self, error, element):
+        self.calls.append((error, element))
+        raise ArithmeticError
+
+
+def test_a_failing_callback_is_nobodys_failure(server):
+    rows = [{"id": "x"}, {"id": 1}]
+    write(rows, sink(server).with_exception_handling(on_failure_callback=Callback()))
+    assert len(Callback.calls) == 1
+    assert [item["id"]["N"] for item in server.db.items("prices")] == ["1"]
 
 
 def test_without_dead_letters_a_bad_row_fails_the_pipeline(server):

@@ -115,7 +115,7 @@ def test_bad_rows_go_to_the_dead_letters_with_their_place(
     messages = sorted(each["message"] for each in found)
     assert len(messages) == 4
     for line, reason in (
-        (2, "column id: BIGINT is declared, but the value is a str."),
+        (2, "column id: BIGINT is declared, but the text is no integer."),
         (3, "the row has not as many cells as the header: 2 instead of 3."),
         (4, "an expression of the query fails: Conversion Error"),
     ):

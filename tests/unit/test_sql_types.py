@@ -13,7 +13,7 @@ from apache_beam.utils.timestamp import Timestamp
 import beam_dynamodb.steps  # noqa: F401 - makes Beam's types values
 from beam_dynamodb import RowError
 from beam_dynamodb.ddl import parse_table
-from beam_dynamodb.sql_types import convert_row
+from beam_dynamodb.sql_types import convert_part, convert_row
 from beam_dynamodb.values import attribute_values
 
 UTC = timezone.utc
@@ -88,21 +88,25 @@ def test_values_are_stored_as_flink_stores_them(declared, value, expected):
 REFUSED = [
     ("STRING", b"x", "c", "the value is a bytes"),
     ("BOOLEAN", 1, "c", "the value is a int"),
+    ("BOOLEAN", "yes", "c", "the text is neither true nor false"),
     ("BYTES", "?", "c", "no base64"),
     ("TINYINT", 128, "c", "out of its range"),
     ("BIGINT", 1.5, "c", "no integer"),
-    ("BIGINT", "x", "c", "the value is a str"),
+    ("BIGINT", "x", "c", "the text is no integer"),
+    ("SMALLINT", "1.5", "c", "the text is no integer"),
     ("INT", True, "c", "the value is a bool"),
     ("DECIMAL(3, 1)", 100, "c", "more digits before the point"),
     ("DECIMAL(3, 1)", "x", "c", "no number"),
     ("DECIMAL(3, 1)", float("nan"), "c", "NaN and infinity"),
     ("FLOAT", 1e300, "c", "out of its range"),
+    ("DOUBLE", "x", "c", "the text is no number"),
     ("DATE", datetime(2022, 1, 1), "c", "the value is a datetime"),
     ("DATE", "10.11.2022", "c", "ISO 8601"),
     ("TIME", "x", "c", "ISO 8601"),
     ("TIMESTAMP(3)", datetime(2022, 1, 1, tzinfo=UTC), "c", "declare TIMESTAMP_LTZ"),
     ("TIMESTAMP_LTZ(3)", datetime(2022, 1, 1), "c", "declare TIMESTAMP"),
-    ("INTERVAL YEAR TO MONTH", "x", "c", "the value is a str"),
+    ("INTERVAL YEAR TO MONTH", "x", "c", "the text is no period such as P1Y2M"),
+    ("INTERVAL YEAR TO MONTH", 1.5, "c", "the value is a float"),
     ("INTERVAL DAY TO SECOND", "x", "c", "the value is a str"),
     ("ARRAY<INT>", [1, "x"], "c[1]", "INT is declared"),
     ("ARRAY<INT NOT NULL>", [None], "c[0]", "NOT NULL"),
@@ -136,6 +140,15 @@ def test_a_field_that_is_no_column_is_refused():
     with pytest.raises(RowError, match=r"no column of this name is declared.*'a'\]") as refused:
         converter("a INT")({"a": 1, "b": 2})
     assert refused.value.path == "b"
+
+
+def test_a_part_of_a_row_has_what_it_has_and_no_more():
+    columns = parse_table("CREATE TABLE t (a INT, b STRING NOT NULL) WITH ('a' = 'b')").columns
+    convert = convert_part(columns, ("op",))
+    assert convert({"a": "1"}) == {"a": 1}
+    assert convert({"op": "-D", "a": 1}) == {"a": 1, "op": "-D"}
+    with pytest.raises(RowError, match=r"c: no column of this name .* \['a', 'b'\]"):
+        convert({"a": 1, "c": 2})
 
 
 def test_primary_key_columns_take_no_null():
