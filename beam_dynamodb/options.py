@@ -42,6 +42,9 @@ PROVIDERS = (
 GOOGLE_SECRET = r"projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]{1,255}(/versions/([a-zA-Z0-9_-]+))?"  # noqa: S105 - the form of its name
 """A name in Google's Secret Manager, as a regular expression."""
 
+_MOST = {"Integer": 2**31 - 1, "Long": 2**63 - 1}
+"""The greatest value of each type that has one, as Java has it."""
+
 _CREDENTIALS = "aws.credentials."
 _NESTED = "aws.credentials.role.provider."
 _MISSING = "One or more required options are missing.\n\nMissing required options are:\n\n"
@@ -616,11 +619,19 @@ def _refuse_unknown(written: str) -> NoReturn:
 
 def _parsed(option: Option[object], written: str, value: object) -> object:
     try:
-        return option.parse(value)
+        parsed = option.parse(value)
+        _check_most(option.type_name, parsed)
+        return parsed
     except ValueError as fault:
         raise OptionError(
             f"Invalid value for option '{written}': it {_hidden(option, fault)}.", option=written
         ) from (None if option.secret else fault)
+
+
+def _check_most(type_name: str, value: object) -> None:
+    most = _MOST.get(type_name)
+    if most is not None and isinstance(value, int) and value > most:
+        raise ValueError(f"must be at most {most}, the greatest {type_name}, not {value}")
 
 
 def _hidden(option: Option[object], fault: ValueError) -> str:

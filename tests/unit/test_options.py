@@ -40,6 +40,24 @@ def test_the_key_is_named_as_it_was_written(written: str) -> None:
     assert caught.value.option == written
 
 
+MOST = {"Integer": 2**31 - 1, "Long": 2**63 - 1}
+BOUNDED = [
+    each.key
+    for each in SinkOptions.declared()
+    if each.type_name in MOST and each.key != "sink.batch.max-size"
+]
+
+
+@pytest.mark.parametrize("key", BOUNDED)
+def test_a_number_is_at_most_what_its_type_has_in_java(key: str) -> None:
+    most = MOST[next(each.type_name for each in SinkOptions.declared() if each.key == key)]
+    for given in (most, str(most)):
+        assert SinkOptions.parse({**BASE, key: given}).values[key] == most
+    for given in (most + 1, str(most + 1)):
+        with pytest.raises(OptionError, match=f"'{key}': it must be at most {most}, "):
+            SinkOptions.parse({**BASE, key: given})
+
+
 def test_an_option_given_by_key_and_keyword_is_given_twice() -> None:
     with pytest.raises(OptionError, match="'sink.batch.max-size' is given twice"):
         SinkOptions.parse({**BASE, "sink.batch.max-size": 5, "sink_batch_max_size": 5})
