@@ -30,7 +30,7 @@ _PACK_SHARE = 20
 
 _USER_AGENT = f"apache-beam/{beam.version.__version__} beam-dynamodb/{__version__}"
 
-KEYWORDS = frozenset(each.keyword for each in SinkOptions.declared()) - {"table_name"}
+KEYWORDS = frozenset(each.keyword for each in SinkOptions.declared())
 """The options that are keyword arguments of `WriteToDynamoDB`."""
 
 
@@ -88,8 +88,7 @@ class Settings:
 
     def check(self) -> None:
         """Refuses at construction what can be refused then."""
-        may_miss = ("table-name",) if callable(self.table) else ()
-        parse_known(self.given, may_miss)
+        parse_known(self.given, self._may_miss)
         if len(self.primary_key) > 2:
             raise OptionError(
                 f"'primary_key' has at most two attributes, the partition key and the sort key, "
@@ -123,8 +122,12 @@ class Settings:
                 key: each.get() if isinstance(each, ValueProvider) else each
                 for key, each in self.given.items()
             },
-            may_miss=("table-name",) if callable(self.table) else (),
+            may_miss=self._may_miss,
         )
+
+    @property
+    def _may_miss(self) -> tuple[str, ...]:
+        return ("table_name",) if callable(self.table) else ()
 
 
 class Sink:

@@ -21,7 +21,7 @@ from apache_beam.typehints import KV
 from apache_beam.utils.shared import Shared
 
 from beam_dynamodb.declared import Columns, ToColumns
-from beam_dynamodb.errors import SourceNotSupportedError, WriteError
+from beam_dynamodb.errors import OptionError, SourceNotSupportedError, WriteError
 from beam_dynamodb.options import keyword_of
 from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import ChangeKind
@@ -69,13 +69,14 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
 
     def __init__(
         self,
-        table: str | ValueProvider | Callable[[Any], str],
+        table: str | ValueProvider | Callable[[Any], str] | None = None,
         *,
         partitioned_by: Sequence[str] = (),
         primary_key: Sequence[str] = (),
         order_by: str | None = None,
         change_kind: ChangeKind = None,
         connector: str = "dynamodb",
+        table_name: str | ValueProvider | Callable[[Any], str] | None = None,
         aws_region: str | ValueProvider | None = None,
         aws_endpoint: str | ValueProvider | None = None,
         aws_trust_all_certificates: bool | str | ValueProvider | None = None,
@@ -118,6 +119,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             change_kind: The field, or a callable, that tells +I, +U, -U or -D (or INSERT,
                 UPDATE_AFTER, UPDATE_BEFORE, DELETE). A field is not written itself.
             connector: 'dynamodb'.
+            table_name: The table by the name of its option, for those who give all by keyword.
             aws_region: See `SinkOptions`, as for all that follow.
             **nested: The options of nested roles, `aws_credentials_role_provider_…`.
 
@@ -126,8 +128,8 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         """
         super().__init__()
         given = {name: value for name, value in locals().items() if name in KEYWORDS} | nested
-        if not callable(table):
-            given["table-name"] = table
+        table = _only_one(table, table_name)
+        given["table_name"] = None if callable(table) else table
         self._settings = Settings(
             table=table,
             given=given,
@@ -167,7 +169,6 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         parse_known(options)
         keywords = {keyword_of(key): value for key, value in options.items()}
         return cls(
-            keywords.pop("table_name"),
             partitioned_by=partitioned_by,
             primary_key=primary_key,
             order_by=order_by,
@@ -356,6 +357,15 @@ class ReadFromDynamoDB(beam.PTransform[Any, Any]):
         raise SourceNotSupportedError(
             "Connector dynamodb can only be used as a sink. It cannot be used as a source."
         )
+
+
+def _only_one(table: Any, table_name: Any) -> Any:
+    if table is not None and table_name is not None:
+        raise OptionError(
+            "The table is given twice: give it first or as 'table_name', not both.",
+            option="table_name",
+        )
+    return table_name if table is None else table
 
 
 def _local_workers(pipeline: beam.Pipeline) -> int:

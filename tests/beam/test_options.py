@@ -28,7 +28,7 @@ NAMES = {"table-name": "user_behavior", "aws.region": REGION, "connector": "dyna
 def test_the_keywords_are_the_declared_options() -> None:
     keywords = set(inspect.signature(WriteToDynamoDB).parameters)
     own = {"table", "partitioned_by", "primary_key", "order_by", "change_kind", "nested"}
-    assert keywords - own == {each.keyword for each in SinkOptions.declared()} - {"table_name"}
+    assert keywords - own == {each.keyword for each in SinkOptions.declared()}
 
 
 def test_from_options_takes_the_documented_keys_verbatim() -> None:
@@ -107,8 +107,35 @@ def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], wo
 
 
 def test_a_table_must_be_named() -> None:
-    with pytest.raises(OptionError, match="table_name"):
-        WriteToDynamoDB(None, aws_region=REGION)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="options are missing(?s:.*)\n\ntable_name") as raised:
+        WriteToDynamoDB(aws_region=REGION)
+    assert raised.value.option == "table_name"
+
+
+@pytest.mark.parametrize("name", ["table", "table_name"])
+@pytest.mark.parametrize("value", [TABLE, StaticValueProvider(str, TABLE), lambda _: TABLE])
+def test_the_table_stands_first_or_under_the_name_of_its_option(name: str, value: Any) -> None:
+    with serving() as server:
+        begin = pipeline()
+        write = WriteToDynamoDB(
+            **{name: value}, aws_region=REGION, aws_endpoint=server.endpoint, partitioned_by="id"
+        )
+        _ = input_of(begin, ROWS) | write
+        begin.run().wait_until_finish()
+        assert stored(server) == {0: "6", 1: "7", 2: "8"}
+
+
+@pytest.mark.parametrize("table", [5, "tt"])
+def test_a_table_that_is_none_is_refused_by_the_name_of_its_option(table: Any) -> None:
+    with pytest.raises(OptionError, match="option 'table_name': it must be a") as raised:
+        WriteToDynamoDB(table, aws_region=REGION)
+    assert raised.value.option == "table_name"
+
+
+def test_a_table_is_given_once() -> None:
+    with pytest.raises(OptionError, match="The table is given twice") as raised:
+        WriteToDynamoDB(TABLE, table_name=TABLE, aws_region=REGION)
+    assert raised.value.option == "table_name"
 
 
 def test_a_single_attribute_may_stand_alone() -> None:
@@ -167,7 +194,7 @@ def test_a_bad_value_at_run_time_is_refused_as_it_is_at_construction() -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ({"table": StaticValueProvider(str, "no/table")}, "table-name"),
+        ({"table": StaticValueProvider(str, "no/table")}, "table_name"),
         ({"sink_batch_max_size": StaticValueProvider(str, "77")}, "sink_batch_max_size"),
     ],
 )

@@ -30,6 +30,8 @@ def writes(rows: PCollection[Any]) -> None:
     assert_type(sink.with_exception_handling(threshold=0.1), WriteToDynamoDB)
     assert_type(sink.with_error_handler(None), WriteToDynamoDB)
     WriteToDynamoDB(table_of, aws_region="us-east-2", sink_batch_max_size=10)
+    WriteToDynamoDB(table_name="visits", aws_region="us-east-2")
+    WriteToDynamoDB(table_name=table_of, aws_region="us-east-2")
     WriteToDynamoDB.from_options({"connector": "dynamodb", "table-name": "visits"})
     assert_type(WriteToDynamoDB.from_ddl("CREATE TABLE …", options={}), WriteToDynamoDB)
     result = sink.expand(rows)
