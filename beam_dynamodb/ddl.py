@@ -87,7 +87,7 @@ class Table:
         """
         try:
             self._check_column_options()
-            return SinkOptions.parse(self.sink_options(overrides))
+            return SinkOptions.parse(self.sink_options(overrides), beside=COLUMN_OPTIONS)
         except OptionError as fault:
             place = (self.places or {}).get(fault.option or "", self.name)
             if "required options are missing" in fault.message:

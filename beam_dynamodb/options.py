@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, NoReturn, TypeVar, overload
 from urllib.parse import urlsplit
 
@@ -525,13 +526,20 @@ class SinkOptions:
         return (each for each in vars(cls).values() if isinstance(each, Option))
 
     @classmethod
-    def parse(cls, given: Mapping[str, object], *, may_miss: Iterable[str] = ()) -> SinkOptions:
+    def parse(
+        cls,
+        given: Mapping[str, object],
+        *,
+        may_miss: Iterable[str] = (),
+        beside: Collection[str] = (),
+    ) -> SinkOptions:
         """Reads options by their documented keys or their keywords.
 
         Args:
             given: Values by key (`sink.batch.max-size`) or keyword (`sink_batch_max_size`), as
                 Python values or as the text that a DDL has. None counts as not given.
             may_miss: The keys or keywords of required options that are not known yet.
+            beside: The names of what is asked for beside the options; a misspelt one is named too.
 
         Raises:
             OptionError: An unknown key, a value that is not allowed, a missing or contradicting
@@ -539,13 +547,14 @@ class SinkOptions:
         """
         values: dict[str, object] = {}
         spelled = keyword_of if any("_" in str(each) for each in given) else str
+        find = partial(_find, spelled=spelled, beside=beside)
         for written, value in given.items():
-            option, key = _find(written)
+            option, key = find(written)
             if key in values:
                 raise OptionError(f"Option '{key}' is given twice.", option=written)
             if value is not None:
                 values[key] = _parsed(option, written, value)
-        present = {*values, *(_find(written)[1] for written in may_miss)}
+        present = {*values, *(find(written)[1] for written in may_miss)}
         missing = sorted(each.key for each in cls.declared() if each.required)
         missing = [spelled(key) for key in missing if key not in present]
         if missing:
@@ -587,7 +596,9 @@ _BASE_OPTIONS = {
 _BASE_KEYWORDS = {keyword_of(suffix): suffix for suffix in _BASE_OPTIONS}
 
 
-def _find(written: str) -> tuple[Option[object], str]:
+def _find(
+    written: str, spelled: Callable[[str], str] = str, beside: Collection[str] = ()
+) -> tuple[Option[object], str]:
     """The declaration and the documented key of what a user wrote as a key."""
     if not isinstance(written, str):
         raise OptionError(f"An option's key must be a string, not {type(written).__name__}.")
@@ -605,15 +616,21 @@ def _find(written: str) -> tuple[Option[object], str]:
             if rest in suffixes:
                 suffix = suffixes[rest]
                 return _BASE_OPTIONS[suffix], _CREDENTIALS + "role.provider." * depth + suffix
-    _refuse_unknown(written)
+    _refuse_unknown(written, spelled, beside)
 
 
-def _refuse_unknown(written: str) -> NoReturn:
+def _refuse_unknown(
+    written: str, spelled: Callable[[str], str], beside: Collection[str]
+) -> NoReturn:
+    known = [[*_BY_KEY, *beside], [*_BY_KEYWORD, *beside]]
     # Of two that are equally near, the one in the user's own spelling.
-    known = (_BY_KEYWORD, _BY_KEY) if "_" in written else (_BY_KEY, _BY_KEYWORD)
+    if spelled is keyword_of and not re.search("[.-]", written):
+        known.reverse()
     found = [difflib.get_close_matches(written, each, n=1, cutoff=0.5) for each in known]
     near = next(filter(None, found), [])
     hint = f" Did you mean '{near[0]}'?" if near else ""
+    if written in beside:
+        hint = " It is an argument of its own, beside the options."
     raise OptionError(f"Unknown option '{written}'.{hint}", option=written)
 
 

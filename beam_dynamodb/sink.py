@@ -21,7 +21,15 @@ from beam_dynamodb.table import TableKey, is_table_name
 from beam_dynamodb.version import __version__
 from beam_dynamodb.writer import Writer, WriterLimits
 
-__all__ = ["KEYWORDS", "ErrorHandling", "Settings", "Sink", "attribute_names", "parse_known"]
+__all__ = [
+    "BESIDE",
+    "KEYWORDS",
+    "ErrorHandling",
+    "Settings",
+    "Sink",
+    "attribute_names",
+    "parse_known",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +40,9 @@ _USER_AGENT = f"apache-beam/{beam.version.__version__} beam-dynamodb/{__version_
 
 KEYWORDS = frozenset(each.keyword for each in SinkOptions.declared())
 """The options that are keyword arguments of `WriteToDynamoDB`."""
+
+BESIDE = ("partitioned_by", "primary_key", "order_by", "change_kind")
+"""Its keyword arguments that are no options of the connector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,9 @@ def parse_known(given: Mapping[str, Any], may_miss: Iterable[str] = ()) -> SinkO
     """The options that are known when the pipeline is built; the others are checked later."""
     told = {key: _static(each) for key, each in given.items()}
     known = {key: each for key, each in told.items() if not isinstance(each, ValueProvider)}
-    return SinkOptions.parse(known, may_miss=[*may_miss, *(given.keys() - known.keys())])
+    return SinkOptions.parse(
+        known, may_miss=[*may_miss, *(given.keys() - known.keys())], beside=BESIDE
+    )
 
 
 def _static(value: Any) -> Any:

@@ -10,6 +10,9 @@ from apache_beam.options.value_provider import StaticValueProvider, ValueProvide
 
 from beam_dynamodb import OptionError, ReadFromDynamoDB, SinkOptions, WriteToDynamoDB
 from beam_dynamodb.errors import SourceNotSupportedError
+from beam_dynamodb.options import keyword_of
+from beam_dynamodb.sink import BESIDE
+from beam_dynamodb.yaml_transform import YamlWriteToDynamoDB
 from tests.beam.helpers import (
     REGION,
     TABLE,
@@ -27,7 +30,7 @@ NAMES = {"table-name": "user_behavior", "aws.region": REGION, "connector": "dyna
 
 def test_the_keywords_are_the_declared_options() -> None:
     keywords = set(inspect.signature(WriteToDynamoDB).parameters)
-    own = {"table", "partitioned_by", "primary_key", "order_by", "change_kind", "nested"}
+    own = {"table", *BESIDE, "nested"}
     assert keywords - own == {each.keyword for each in SinkOptions.declared()}
 
 
@@ -104,6 +107,41 @@ def test_a_bad_option_is_refused_at_once_and_by_the_name_it_was_given(
 def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], word: str) -> None:
     with pytest.raises(OptionError, match=word):
         WriteToDynamoDB(TABLE, **{"aws_region": REGION, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("partition_by", "partitioned_by"),
+        ("primary_keys", "primary_key"),
+        ("orderby", "order_by"),
+        ("changekind", "change_kind"),
+        ("region", "aws_region"),
+        ("endpoint", "aws_endpoint"),
+    ],
+)
+def test_a_misspelt_argument_is_refused_with_the_keyword_that_may_be_meant(
+    written: str, meant: str
+) -> None:
+    told = f"Unknown option '{written}'. Did you mean '{meant}'?"
+    names = {keyword_of(key): value for key, value in NAMES.items()}
+    for make in (WriteToDynamoDB, YamlWriteToDynamoDB, _from_options):
+        with pytest.raises(OptionError) as raised:
+            make(**{**names, written: "us-east-2"})
+        assert str(raised.value) == told
+
+
+def _from_options(**options: Any) -> WriteToDynamoDB:
+    return WriteToDynamoDB.from_options(options)
+
+
+def test_what_is_no_option_is_refused_among_the_options() -> None:
+    with pytest.raises(OptionError, match="'partitioned_by'. It is an argument of its own, beside"):
+        WriteToDynamoDB.from_options({**NAMES, "partitioned_by": ["id"]})
+    with pytest.raises(OptionError, match="'partition_by'. Did you mean 'partitioned_by'"):
+        WriteToDynamoDB.from_options({**NAMES, "partition_by": ["id"]})
+    with pytest.raises(OptionError, match=r"'region'. Did you mean 'aws.region'"):
+        WriteToDynamoDB.from_options({**NAMES, "region": REGION})
 
 
 def test_a_table_must_be_named() -> None:

@@ -164,6 +164,7 @@ def test_what_is_wrong_is_said_with_its_place(ddl, line, column, message):
         (f"{OPTIONS},\n'sink.batch.max-sise' = '1'", 4, "Did you mean 'sink.batch.max-size'"),
         (f"{OPTIONS},\n'sink.batch.max-size' = 'x'", 4, "must be an integer, not 'x'"),
         (f"{OPTIONS},\n\n'sink.batch.max-size' = '26'", 5, "must be between 1 and 25"),
+        (f"{OPTIONS},\n'change-knid' = 'a'", 4, "Did you mean 'change-kind'"),
         ("\n'connector' = 'kinesis'", 4, "must be 'dynamodb'"),
     ],
 )
