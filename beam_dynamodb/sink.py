@@ -55,6 +55,15 @@ class ErrorHandling:
     error_handler: Any = None
     on_failure_callback: Callable[[Exception, Any], None] | None = None
 
+    def __post_init__(self) -> None:
+        share = self.threshold
+        is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
+        if not (is_number and 0 <= share <= 1):
+            raise OptionError(
+                "'threshold' must be the share of records that may fail, a number from 0 to 1.",
+                option="threshold",
+            )
+
     def for_workers(self) -> ErrorHandling:
         """Without what belongs to the pipeline's construction, and can't be pickled."""
         return replace(self, error_handler=None, threshold_windowing=None)

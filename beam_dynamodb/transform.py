@@ -236,13 +236,16 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
 
         Args:
             exc_class: Only failures of this type (`RowError`, `WriteError`) become dead letters.
-            threshold: The share of failing records above which the pipeline fails.
+            threshold: The share of failing records, from 0 to 1, above which the pipeline fails.
             threshold_windowing: The windowing in which that share is judged.
             error_handler: A Beam `ErrorHandler` that gets the dead letters.
             on_failure_callback: Called with the exception and the element on the worker.
 
         Returns:
             This transform.
+
+        Raises:
+            OptionError: The threshold is no such share.
         """
         self._handling = ErrorHandling(
             exc_class, threshold, threshold_windowing, error_handler, on_failure_callback

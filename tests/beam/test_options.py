@@ -109,6 +109,19 @@ def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], wo
         WriteToDynamoDB(TABLE, **{"aws_region": REGION, **arguments})
 
 
+@pytest.mark.parametrize("threshold", [5, -0.1, float("nan"), "0.1", True, None])
+def test_a_threshold_is_a_share(threshold: Any) -> None:
+    write = WriteToDynamoDB(TABLE, aws_region=REGION)
+    with pytest.raises(OptionError, match="a number from 0 to 1") as raised:
+        write.with_exception_handling(threshold=threshold)
+    assert raised.value.option == "threshold"
+    handling = {"output": "failed", "threshold": threshold}
+    with pytest.raises(OptionError, match="a number from 0 to 1"):
+        YamlWriteToDynamoDB(table_name=TABLE, aws_region=REGION, error_handling=handling)
+    for share in (0, 0.5, 1):
+        assert write.with_exception_handling(threshold=share) is write
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
