@@ -117,7 +117,8 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             order_by: The attribute whose greatest value is the latest record of a batch; the
                 event timestamp if not given.
             change_kind: The field, or a callable, that tells +I, +U, -U or -D (or INSERT,
-                UPDATE_AFTER, UPDATE_BEFORE, DELETE). A field is not written itself.
+                UPDATE_AFTER, UPDATE_BEFORE, DELETE). A field is not written itself. A `Put` is
+                written as it is, whatever stands in the field.
             connector: 'dynamodb'.
             table_name: The table by the name of its option, for those who give all by keyword.
             aws_region: See `SinkOptions`, as for all that follow.
