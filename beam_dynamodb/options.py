@@ -656,6 +656,7 @@ def _hidden(option: Option[object], fault: ValueError) -> str:
 
 
 def _check_together(options: SinkOptions, spelled: Callable[[str], str]) -> None:
+    _check_region(options, spelled)
     if options.sink_requests_max_buffered <= options.sink_batch_max_size:
         buffered = spelled("sink.requests.max-buffered")
         raise OptionError(
@@ -668,6 +669,17 @@ def _check_together(options: SinkOptions, spelled: Callable[[str], str]) -> None
     while level is not None:
         _check_credentials(level, spelled)
         level = level.base
+
+
+def _check_region(options: SinkOptions, spelled: Callable[[str], str]) -> None:
+    arn = re.match("arn:[^:]*:dynamodb:([^:]*):", options.table_name)
+    if arn and options.aws_region and options.aws_region != arn[1]:
+        key = spelled("aws.region")
+        raise OptionError(
+            f"Invalid value for option '{key}': it must be '{arn[1]}', the region of the ARN that "
+            f"'{spelled('table-name')}' gives, not '{options.aws_region}'.",
+            option=key,
+        )
 
 
 def _credentials(values: Mapping[str, object], path: str, provider_key: str) -> CredentialsOptions:

@@ -27,7 +27,7 @@ from tests.properties.strategies import rows
 
 REGIONS = ["us-east-1", "us-east-2", "eu-central-1", "us-gov-west-1", "cn-north-1"]
 ENDPOINTS = [None, None, "http://127.0.0.1:8000", "https://ddb.example:8443", "http://[::1]:8000/"]
-TABLES = ["user_behavior", "a.b-c_D", "arn:aws:dynamodb:us-east-2:123456789012:table/user_behavior"]
+TABLES = ["user_behavior", "a.b-c_D", "arn:aws:dynamodb:{}:123456789012:table/user_behavior"]
 TOKENS = st.none() | st.text("abcXYZ019+/=", min_size=1, max_size=400)
 TOKEN_HEADER = "X-Amz-Security-Token"
 
@@ -113,6 +113,7 @@ def test_a_batch_goes_out_as_boto3_would_send_it(
     items: list[dict[str, Any]], table: str, token: str | None, region: str, endpoint: str | None,
     second: int, large: bool,
 ) -> None:  # fmt: skip
+    table = table.format(region)
     factory = RequestFactory(table)
     items = [*items, {"id": "large", "text": "x" * 200_000}] if large else items
     elements = [*items, Delete({"id": items[0]["id"]})]

@@ -67,6 +67,24 @@ def test_none_is_not_given() -> None:
     assert SinkOptions.parse({**BASE, "aws.endpoint": None}) == SinkOptions.parse(BASE)
 
 
+ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/user_behavior"
+
+
+def test_the_region_of_a_tables_arn_is_that_of_the_sink() -> None:
+    SinkOptions.parse({**BASE, "table-name": ARN, "aws.region": "eu-central-1"})
+    SinkOptions.parse({"connector": "dynamodb", "table-name": ARN}, may_miss=["aws.region"])
+    with pytest.raises(OptionError) as caught:
+        SinkOptions.parse({**BASE, "table-name": ARN})
+    assert str(caught.value) == (
+        "Invalid value for option 'aws.region': it must be 'eu-central-1', the region of the ARN "
+        "that 'table-name' gives, not 'us-east-2'."
+    )
+    assert caught.value.option == "aws.region"
+    keywords = {keyword_of(key): value for key, value in BASE.items()}
+    with pytest.raises(OptionError, match="'aws_region': .* the ARN that 'table_name' gives"):
+        SinkOptions.parse({**keywords, "table_name": ARN})
+
+
 NESTED = {
     **BASE,
     "aws.credentials.provider": "ASSUME_ROLE",
