@@ -507,9 +507,7 @@ def _ready(source: _Source, options: CredentialsOptions, worker: _Worker) -> Cre
 
 
 def _asked(options: CredentialsOptions) -> str:
-    nested = options.path.endswith("role.provider.")
-    key = options.path.removesuffix(".") if nested else options.key("provider")
-    return f"'{key}' = '{options.provider}'"
+    return f"'{options.provider_key}' = '{options.provider}'"
 
 
 def _quietly(options: CredentialsOptions, source: _Source, fetch: Callable[[], T]) -> T:

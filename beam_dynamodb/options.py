@@ -47,6 +47,44 @@ _MOST = {"Integer": 2**31 - 1, "Long": 2**63 - 1}
 """The greatest value of each type that has one, as Java has it."""
 
 _CREDENTIALS = "aws.credentials."
+
+_USED: Mapping[str, tuple[str, ...]] = {
+    "AUTO": (
+        "profile.path",
+        "profile.name",
+        "webIdentityToken.file",
+        "webIdentityToken.googleAudience",
+        "role.stsEndpoint",
+    ),
+    "BASIC": (
+        "basic.accesskeyid",
+        "basic.secretkey",
+        "basic.accesskeyid.googleSecret",
+        "basic.secretkey.googleSecret",
+    ),
+    "ENV_VAR": (),
+    "SYS_PROP": (),
+    "PROFILE": ("profile.path", "profile.name", "role.stsEndpoint"),
+    "ASSUME_ROLE": (
+        "role.arn",
+        "role.sessionName",
+        "role.externalId",
+        "role.provider",
+        "role.stsEndpoint",
+    ),
+    "WEB_IDENTITY_TOKEN": (
+        "webIdentityToken.file",
+        "webIdentityToken.googleAudience",
+        "role.arn",
+        "role.sessionName",
+        "role.stsEndpoint",
+    ),
+}
+"""What each provider takes from the options behind `aws.credentials.`"""
+
+_USED_WITH_TOKEN = ("role.arn", "role.sessionName")
+"""What AUTO takes too where it has a web identity token."""
+
 _NESTED = "aws.credentials.role.provider."
 _MISSING = "One or more required options are missing.\n\nMissing required options are:\n\n"
 
@@ -250,6 +288,32 @@ class CredentialsOptions:
     def key(self, suffix: str) -> str:
         """The full option key of a suffix, such as `role.arn`, at this level of nesting."""
         return self.path + suffix
+
+    @property
+    def provider_key(self) -> str:
+        """The key of the option that says the provider."""
+        return self.key("provider") if self.path == _CREDENTIALS else self.path.removesuffix(".")
+
+    @property
+    def levels(self) -> list[CredentialsOptions]:
+        """These and what they stand on, the outermost first."""
+        return [self, *(self.base.levels if self.base else ())]
+
+    def unused(self, suffix: str) -> str | None:
+        """Why the provider of this level takes nothing from an option; None if it does.
+
+        Args:
+            suffix: What of the option's key follows this level's path.
+        """
+        suffix = "role.provider" if suffix.startswith("role.provider.") else suffix
+        with_token = self.provider == "AUTO" and suffix in _USED_WITH_TOKEN
+        has_token = self.web_identity_token_file or self.web_identity_audience
+        if suffix in _USED[self.provider] or (with_token and has_token):
+            return None
+        unless = " unless AUTO finds a web identity token on the worker" if with_token else ""
+        users = " or ".join(name for name in PROVIDERS if suffix in _USED[name])
+        asked = f"'{self.provider_key}' is {self.provider}"
+        return f"has no effect{unless}: it is for {users}, and {asked}"
 
 
 class SinkOptions:
@@ -573,6 +637,19 @@ class SinkOptions:
         """The credentials asked for, with what they stand on when roles are nested."""
         return _credentials(self.values, _CREDENTIALS, "aws.credentials.provider")
 
+    def without_effect(self) -> Iterator[str]:
+        """A sentence for each option that no provider of credentials uses.
+
+        They are no errors, as in Flink; but who gave one may write as somebody else.
+        """
+        levels = self.credentials.levels
+        for key in self.values:
+            if key.startswith(_CREDENTIALS) and key != levels[0].provider_key:
+                level = [each for each in levels if key.startswith(each.path)][-1]
+                reason = level.unused(key.removeprefix(level.path))
+                if reason is not None:
+                    yield f"'{key}' {reason}."
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SinkOptions) and self.values == other.values
 
@@ -665,10 +742,8 @@ def _check_together(options: SinkOptions, spelled: Callable[[str], str]) -> None
             f"not be {options.sink_requests_max_buffered}.",
             option=buffered,
         )
-    level: CredentialsOptions | None = options.credentials
-    while level is not None:
+    for level in options.credentials.levels:
         _check_credentials(level, spelled)
-        level = level.base
 
 
 def _check_region(options: SinkOptions, spelled: Callable[[str], str]) -> None:

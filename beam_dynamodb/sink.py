@@ -15,7 +15,7 @@ from apache_beam.utils.shared import Shared
 from beam_dynamodb.client import DynamoDB
 from beam_dynamodb.errors import OptionError, RowError
 from beam_dynamodb.gate import Gate
-from beam_dynamodb.options import SinkOptions
+from beam_dynamodb.options import SinkOptions, keyword_of
 from beam_dynamodb.requests import ChangeKind, RequestFactory
 from beam_dynamodb.table import TableKey, is_table_name
 from beam_dynamodb.version import __version__
@@ -82,6 +82,11 @@ def _static(value: Any) -> Any:
     return value.get() if isinstance(value, StaticValueProvider) else value
 
 
+def _is_late_credential(key: str, value: Any) -> bool:
+    is_credential = keyword_of(key).startswith("aws_credentials")
+    return is_credential and isinstance(_static(value), ValueProvider)
+
+
 def attribute_names(option: str, names: Sequence[str]) -> tuple[str, ...]:
     """The names of attributes that an option gives; one name may stand alone."""
     names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
@@ -109,8 +114,8 @@ class Settings:
     shared: Shared
 
     def check(self) -> None:
-        """Refuses at construction what can be refused then."""
-        parse_known(self.given, self._may_miss)
+        """Refuses at construction what can be refused then, and warns of what has no effect."""
+        options = parse_known(self.given, self._may_miss)
         if len(self.primary_key) > 2:
             raise OptionError(
                 f"'primary_key' has at most two attributes, the partition key and the sort key, "
@@ -131,6 +136,9 @@ class Settings:
                 "'partitioned_by', the key.",
                 option="order_by",
             )
+        if not any(map(_is_late_credential, self.given, self.given.values())):
+            for sentence in options.without_effect():
+                _logger.warning(sentence)
 
     def sink(self) -> Sink:
         """The sink of this process, made by whichever step needs it first."""

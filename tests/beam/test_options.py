@@ -233,6 +233,39 @@ def test_values_that_are_known_at_run_time_only_are_read_on_the_worker() -> None
         assert server.stats().calls["BatchWriteItem"] == 3
 
 
+BASIC = {
+    "aws_credentials_basic_accesskeyid": "AKIDEXAMPLE",
+    "aws_credentials_basic_secretkey": "s3cr3t-key",
+}
+
+
+def test_credentials_without_effect_are_warned_of_once_where_the_sink_is_made(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given = {"aws_credentials_provider": "ENV_VAR", **BASIC}
+    write = WriteToDynamoDB(TABLE, aws_region=REGION, **given)
+    names = ["aws.credentials.basic.accesskeyid", "aws.credentials.basic.secretkey"]
+    assert [each.levelname for each in caplog.records] == ["WARNING", "WARNING"]
+    for name, record in zip(names, caplog.records, strict=True):
+        assert f"'{name}' has no effect: it is for BASIC" in record.getMessage()
+    assert "s3cr3t" not in caplog.text
+    assert "AKIDEXAMPLE" not in caplog.text
+    caplog.clear()
+    write._settings.sink()
+    assert caplog.records == []
+    YamlWriteToDynamoDB(table_name=TABLE, aws_region=REGION, **given)
+    assert len(caplog.records) == 2
+
+
+def test_credentials_that_are_known_at_run_time_only_may_all_have_an_effect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Late.told.clear()
+    provider = Late("provider")
+    WriteToDynamoDB(TABLE, aws_region=REGION, aws_credentials_provider=provider, **BASIC)
+    assert caplog.records == []
+
+
 def test_a_bad_value_at_run_time_is_refused_as_it_is_at_construction() -> None:
     write = WriteToDynamoDB(
         StaticValueProvider(str, TABLE), aws_region=REGION, sink_batch_max_size=Late("size")

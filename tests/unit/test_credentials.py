@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -13,9 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_dynamodb.credentials import ResolvedCredentials, java_properties, refresh, resolve
+from beam_dynamodb import google
+from beam_dynamodb.credentials import (
+    _SOURCES,
+    ResolvedCredentials,
+    _Worker,
+    java_properties,
+    refresh,
+    resolve,
+)
 from beam_dynamodb.errors import CredentialsError
-from beam_dynamodb.options import CredentialsOptions, SinkOptions
+from beam_dynamodb.options import (
+    _USED,
+    _USED_WITH_TOKEN,
+    PROVIDERS,
+    CredentialsOptions,
+    SinkOptions,
+    _credentials,
+)
 from tests.integration.aws_standins import MARK, bait
 
 SECRET = f"{MARK}-key"
@@ -64,6 +80,53 @@ def write_profile(path: Path, name: str, **settings: str) -> Path:
 
 def static(access_key: str) -> dict[str, str]:
     return {"aws_access_key_id": access_key, "aws_secret_access_key": SECRET}
+
+
+# --- which option is whose -----------------------------------------------------------------
+
+SUFFIXES = {
+    each.key.removeprefix("aws.credentials.")
+    for each in SinkOptions.declared()
+    if each.key.startswith("aws.credentials.") and each.key != "aws.credentials.provider"
+}
+
+
+class Asked:
+    """Credentials options that note which of them are asked for."""
+
+    def __init__(self, *lacking: str) -> None:
+        given = {f"aws.credentials.{each}": each for each in SUFFIXES if each not in lacking}
+        self._options = _credentials(given, "aws.credentials.", "aws.credentials.provider")
+        self.suffixes: set[str] = set()
+
+    def __getattr__(self, name: str) -> object:
+        if name == "base":
+            self.suffixes.add("role.provider")
+            return CredentialsOptions("BASIC", access_key_id="AKIA", secret_key=SECRET)
+        value = getattr(self._options, name)
+        if value in SUFFIXES:
+            self.suffixes.add(value)
+        return value
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_each_provider_uses_the_options_that_are_said_to_be_its_own(
+    provider: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(google, "secret", str)
+    stores = [each for each in SUFFIXES if each.endswith(("Secret", "Audience"))]
+    worker = _Worker("us-east-2", None, {"HOME": str(home)}, {}, lambda: None, None)  # type: ignore[arg-type,return-value]
+    used: set[str] = set()
+    for lacking in ([], stores):
+        asked = Asked(*lacking)
+        for source in _SOURCES[provider]:
+            if "metadata" not in source.name:
+                with contextlib.suppress(Exception):
+                    source.load(asked, worker)  # type: ignore[arg-type]
+        used |= asked.suffixes
+    of_sessions = {"profile.path", "profile.name"} if "role.arn" in used else set()
+    declared = {*_USED[provider], *(_USED_WITH_TOKEN if provider == "AUTO" else ())}
+    assert used | of_sessions == declared | of_sessions
 
 
 # --- BASIC ---------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from beam_dynamodb.errors import OptionError
@@ -127,6 +129,66 @@ def test_keys_without_a_provider_are_basic_and_an_explicit_provider_is_obeyed() 
     explicit = {**BASE, **keys, "aws.credentials.provider": "AUTO"}
     assert SinkOptions.parse(explicit).credentials.provider == "AUTO"
     assert SinkOptions.parse(BASE).credentials.provider == "AUTO"
+
+
+KEYS = {"basic.accesskeyid": "AKIDEXAMPLE", "basic.secretkey": "s3cr3t-key"}
+UNLESS = " unless AUTO finds a web identity token on the worker"
+UNUSED: list[tuple[dict[str, str], list[str]]] = [
+    ({}, []),
+    (KEYS, []),
+    ({"profile.name": "p", "role.stsEndpoint": "https://sts.example"}, []),
+    ({"role.arn": "r", "webIdentityToken.file": "/f"}, []),
+    (
+        {"role.arn": "r"},
+        [f"role.arn{UNLESS}: ASSUME_ROLE or WEB_IDENTITY_TOKEN; provider is AUTO"],
+    ),
+    (
+        {**KEYS, "provider": "ENV_VAR"},
+        [
+            "basic.accesskeyid: BASIC; provider is ENV_VAR",
+            "basic.secretkey: BASIC; provider is ENV_VAR",
+        ],
+    ),
+    (
+        {**KEYS, "profile.name": "p"},
+        ["profile.name: AUTO or PROFILE; provider is BASIC"],
+    ),
+    (
+        {
+            "provider": "WEB_IDENTITY_TOKEN",
+            "role.externalId": "x",
+            "role.provider.profile.name": "p",
+        },
+        [
+            "role.externalId: ASSUME_ROLE; provider is WEB_IDENTITY_TOKEN",
+            "role.provider.profile.name: ASSUME_ROLE; provider is WEB_IDENTITY_TOKEN",
+        ],
+    ),
+    (
+        {
+            "provider": "ASSUME_ROLE",
+            "role.arn": "r",
+            "role.provider": "PROFILE",
+            "role.provider.role.arn": "r",
+        },
+        ["role.provider.role.arn: ASSUME_ROLE or WEB_IDENTITY_TOKEN; role.provider is PROFILE"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "told"), UNUSED)
+def test_what_no_provider_uses_is_told_with_the_provider_that_would(
+    given: dict[str, str], told: list[str]
+) -> None:
+    path = "aws.credentials."
+    options = SinkOptions.parse({**BASE, **{path + key: each for key, each in given.items()}})
+    form = re.compile(r"([\w.]+)( unless .*)?: (.+); ([\w.]+) is (\w+)")
+    sentence = rf"'{path}\1' has no effect\2: it is for \3, and '{path}\4' is \5."
+    assert list(options.without_effect()) == [form.sub(sentence, each) for each in told]
+
+
+def test_roles_that_all_have_an_effect_are_told_nothing() -> None:
+    assert list(SinkOptions.parse(NESTED).without_effect()) == []
 
 
 def test_no_secret_shows() -> None:
