@@ -9,7 +9,6 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import TaggedOutput
 
-from beam_dynamodb.errors import RowError
 from beam_dynamodb.requests import ChangeKind, Delete, Put
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
@@ -66,22 +65,9 @@ class ToColumns(Failing):
             return [TaggedOutput(FAILED, self._refused(cause, element))]
 
     def _refused(self, cause: Exception, element: Any) -> FailedRecord:
-        """The dead letter of a row that does not fit, told by its key as a later step tells it."""
-        if not isinstance(cause, RowError):  # whose text may quote the row
-            fault = RowError(f"it raised {type(cause).__name__} on its way to the columns.")
-        else:
-            fault = cause
+        """The dead letter of a row that does not fit, told as the later steps tell theirs."""
         table = self._settings.table
         table = str(table.get() if isinstance(table, ValueProvider) else table)
-        key = self._sink.factory(table).key_text_of(element)
-        error = RowError(
-            f"The record {key or '(of unknown key)'} can't be written to table '{table}': "
-            f"{fault.message}",
-            code=fault.code,
-            path=fault.path,
-            key=key,
-            table=table,
-        )
-        error.__cause__ = cause
+        error = self._row_error(cause, element, self._sink.factory(table))
         self._received.inc()  # as no later step gets to see it
         return self._dead_letter(error, element)

@@ -233,11 +233,14 @@ class Sink:
 
 
 def _warn_of_other_key(table: str, key: TableKey, partitioned_by: tuple[str, ...]) -> None:
-    if not set(key.names) <= set(partitioned_by):
-        _logger.warning(
-            "partitioned_by (%s) does not cover the key of table '%s' (%s): of items that differ "
-            "only in the rest of the key, just the latest in a batch is written.",
-            ", ".join(partitioned_by),
-            table,
-            key,
-        )
+    if set(key.names) <= set(partitioned_by):
+        return
+    is_split = not set(partitioned_by) <= set(key.names)
+    _logger.warning(
+        "partitioned_by (%s) does not cover the key of table '%s' (%s): of items that differ "
+        "only in the rest of the key, just the latest in a batch is written.%s",
+        ", ".join(partitioned_by),
+        table,
+        key,
+        " Where an item is part of several records, any of them may stay." if is_split else "",
+    )

@@ -149,6 +149,27 @@ class Failing(beam.DoFn):
     def setup(self) -> None:
         self._sink = self._settings.sink()
 
+    def _row_error(
+        self, cause: Exception, element: Any, factory: RequestFactory | None
+    ) -> RowError:
+        """What is wrong with a row, told by its key and its table as far as they are known."""
+        if not isinstance(cause, RowError):  # whose text may quote the row
+            fault = RowError(f"it raised {type(cause).__name__} on its way to a request.")
+        else:
+            fault = cause
+        key = fault.key or (factory.key_text_of(element) if factory else None)
+        table = fault.table or (factory.table if factory else None)
+        where = f" to table '{table}'" if table else ""
+        error = RowError(
+            f"The record {key or '(of unknown key)'} can't be written{where}: {fault.message}",
+            code=fault.code,
+            path=fault.path,
+            key=key,
+            table=table,
+        )
+        error.__cause__ = cause
+        return error
+
     def _dead_letter(
         self, error: RowError | WriteError, element: Any, body: bytes | None = None
     ) -> FailedRecord:
@@ -308,22 +329,7 @@ class ToRequest(Failing):
         if isinstance(cause, DynamoDBSinkError) and not isinstance(cause, RowError):
             raise cause
         element, micros, windows = row
-        if not isinstance(cause, RowError):  # whose text may quote the row
-            fault = RowError(f"it raised {type(cause).__name__} on its way to a request.")
-        else:
-            fault = cause
-        key = fault.key or (factory.key_text_of(element) if factory else None)
-        table = fault.table or (factory.table if factory else None)
-        where = f" to table '{table}'" if table else ""
-        error = RowError(
-            f"The record {key or '(of unknown key)'} can't be written{where}: {fault.message}",
-            code=fault.code,
-            path=fault.path,
-            key=key,
-            table=table,
-        )
-        error.__cause__ = cause
-        record = self._dead_letter(error, element, body)
+        record = self._dead_letter(self._row_error(cause, element, factory), element, body)
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
     def _pack(self, requests: Requests, size: int, outputs: list[Any]) -> None:

@@ -12,6 +12,7 @@ from beam_dynamodb import Delete, Put
 from beam_dynamodb.testing import AccessDenied, Faults
 from tests.beam.helpers import (
     TABLE,
+    TWO_WORKERS,
     Rows,
     ends,
     input_of,
@@ -204,12 +205,24 @@ def test_a_partition_within_the_key_warns_once_and_names_the_tables_key(
     assert "id, at" in warning.getMessage()
 
 
-def test_a_partition_wider_than_the_key_still_writes_a_key_once_in_a_request() -> None:
-    rows = at_once(*({"id": 1, "v": n} for n in range(10)))
+def test_a_partition_beside_the_key_warns_that_items_are_part_of_several_records(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving() as server, caplog.at_level(logging.WARNING, logger="beam_dynamodb"):
+        run_rows(server, at_once({"id": 1, "v": 1}), partitioned_by=["v"])
+    [warning] = [each for each in caplog.records if "partitioned_by" in each.getMessage()]
+    assert "part of several records" in warning.getMessage()
+
+
+@pytest.mark.parametrize("flags", [[], TWO_WORKERS], ids=["one worker", "two workers"])
+def test_an_item_keeps_its_latest_value_where_the_partition_is_wider_than_the_key(
+    flags: list[str],
+) -> None:
+    rows = at_once(*({"id": n % 3, "kind": "ab"[n % 2], "v": n} for n in range(60)))
     with serving() as server:
-        run = run_rows(server, rows, partitioned_by=["id", "v"])
-        assert len(stored(server)) == 1
-    assert ends(run.counters) == 10
+        run = run_rows(server, rows, flags=flags, partitioned_by=["id", "kind"])
+        assert stored(server) == {0: "57", 1: "58", 2: "59"}
+    assert ends(run.counters) == 60
 
 
 def test_without_partitioned_by_there_is_no_shuffle() -> None:
