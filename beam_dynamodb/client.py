@@ -484,13 +484,13 @@ class DynamoDBChannel:
             error = self._service.heal(error, reply.headers.get("date"), sent.used, sent.skew)
             self._signer_until = self._signer_since  # there may be newer credentials now
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
-        self._service.proven(sent.used)
         try:
             returned, consumed = _content(reply.body)
         except (AttributeError, KeyError, TypeError, ValueError) as cause:
             error = explain("BadResponse", "the answer is not that of a BatchWriteItem", status=200)
             error.__cause__ = cause
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
+        self._service.proven(sent.used)
         unprocessed = matching(sent.bodies, returned) if returned else ()
         return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
 

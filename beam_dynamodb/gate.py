@@ -62,7 +62,7 @@ class Gate:
         for share, since in list(self._left.items()):
             if now - since >= _LOOKED_AFTER:
                 del self._left[share]
-                self._free += share.lend()
+                self._free += share._lend()  # noqa: SLF001 - the two are one
 
 
 class Share:
@@ -101,7 +101,7 @@ class Share:
         """Ends what `leave` began."""
         self._gate._come_back(self)  # noqa: SLF001
 
-    def lend(self) -> int:
-        """Lends all that is not lent; the gate does this, under its lock, while it is left."""
+    def _lend(self) -> int:
+        """Lends all that is not lent; the gate asks for it, under its lock, while it is left."""
         lent, self._lent = self.held - self._lent, self.held
         return lent

@@ -52,7 +52,7 @@ class Moment(NamedTuple):
 
 
 def comparable(value: Any) -> Any:
-    """What tells which of two of numpy's scalars is the greater one; None for other values.
+    """What tells which of two of numpy's scalars is the greater one; None where nothing does.
 
     Raises:
         Refused: The value has no counterpart, as for `numpy_conversion`.
@@ -60,7 +60,11 @@ def comparable(value: Any) -> Any:
     convert = numpy_conversion(type(value))
     if convert is None:
         return None
-    return _moment(value) if convert is _from_datetime else convert(value)
+    if convert is _from_datetime:
+        return _moment(value)
+    plain = convert(value)
+    is_period = convert is _from_timedelta and isinstance(plain, str)
+    return None if is_period else plain
 
 
 def _moment(value: Any) -> Moment:

@@ -67,7 +67,8 @@ class Delete:
 
     Attributes:
         key: The key attributes, as any kind of row; beside them at most those that `order_by` and
-            `partitioned_by` name, which only tell it from other records.
+            `partitioned_by` name, which only tell it from other records. Where nobody knows the
+            table's key, what `order_by` names counts for the key only if `partitioned_by` names it.
     """
 
     key: Any
@@ -173,7 +174,7 @@ class RequestFactory:
         if type(element) is Put:
             return self._put(element.row, timestamp, origin)
         if type(element) is Delete:
-            return self._delete(element.key, timestamp, origin)
+            return self._delete_key(element.key, timestamp, origin)
         if self.change_kind is None:
             return self._put(element, timestamp, origin)
         return self._change(element, timestamp, origin)
@@ -338,25 +339,32 @@ class RequestFactory:
             )
         fields = row_mapping(row)
         wanted = dict.fromkeys((*names, *self.partitioned_by))
-        present = {name: fields[name] for name in wanted if name in fields}
-        return self._delete(present, timestamp, origin, names, row)
+        item = attribute_values({name: fields[name] for name in wanted if name in fields})
+        return self._delete(item, names, row, timestamp, origin)
+
+    def _delete_key(self, key: Any, timestamp: Any, origin: Origin) -> Request:
+        item = attribute_values(key)
+        names: Iterable[str] = item
+        if self.table_key:
+            names = self.table_key.names
+            self._check_delete(item)
+        elif self.order_by not in self.partitioned_by:
+            names = item.keys() - {self.order_by}
+        return self._delete(item, names, key, timestamp, origin)
 
     def _delete(
         self,
-        key: Any,
+        item: Mapping[str, AttributeValue],
+        names: Iterable[str],
+        row: Any,
         timestamp: Any,
         origin: Origin,
-        names: Sequence[str] = (),
-        row: Any = None,
     ) -> Request:
-        item = attribute_values(key)
+        """The delete of an item, by the attributes of these names."""
         identity, fence = self._identities(item)
-        if self.table_key and not names:
-            names = self.table_key.names
-            self._check_delete(item)
-        stored_key = {name: item[name] for name in names} if names else item
-        order = timestamp if self.order_by is None else self._order(key if row is None else row)
-        return Request(self.table, identity, fence, order, _DELETE % wire(stored_key), origin)
+        key = {name: value for name, value in item.items() if name in names}
+        order = timestamp if self.order_by is None else self._order(row)
+        return Request(self.table, identity, fence, order, _DELETE % wire(key), origin)
 
     def _check_delete(self, item: Mapping[str, AttributeValue]) -> None:
         others = item.keys() - {*self._key_names, *self.partitioned_by, self.order_by}

@@ -139,12 +139,16 @@ def convert_row(columns: tuple[Column, ...], passed: tuple[str, ...] = ()) -> Co
 def convert_part(columns: tuple[Column, ...], passed: tuple[str, ...] = ()) -> Convert:
     """The same of a row that has some of the columns only, as a key has: the others stay away."""
     names = [each.name for each in columns]
+    by_shape: dict[tuple[str, ...], Convert] = {}
 
     def convert(row: Any) -> dict[str, Any]:
         fields = row_mapping(row)
-        others = _passed(fields, names, passed)
-        present = tuple(each for each in columns if each.name in fields)
-        made: dict[str, Any] = convert_row(present, tuple(others))(fields)
+        shape = tuple(fields)
+        if shape not in by_shape:
+            others = _passed(fields, names, passed)
+            present = tuple(each for each in columns if each.name in fields)
+            by_shape[shape] = convert_row(present, tuple(others))
+        made: dict[str, Any] = by_shape[shape](fields)
         return made
 
     return convert

@@ -46,7 +46,7 @@ _SEEN_OPEN = 0.005
 To ask again would cost as much as half of what sending does."""
 
 _PAUSE = 0.5
-"""Seconds without a poll from which on they do not count as time that a server took."""
+"""Seconds without a poll from which on a server that is ready then is not blamed for them."""
 
 _FIRST_FINAL = 200
 """The first status of an answer that is not followed by another one."""
@@ -171,8 +171,8 @@ class Wire:
             read_timeout: Seconds without a byte in either direction until a request is given up
                 (`sink.http-client.read-timeout`).
             connect_timeout: Seconds until a connection, TLS included, must stand. Where the host
-                has several addresses, each gets its share of them. Those in which nobody polls do
-                not count: a connection only gets on while it is polled.
+                has several addresses, each gets its share of them. Those in which the server was
+                ready, but nobody polled, do not count.
             clock: Seconds that only go forward.
             lookup: Gives a host's addresses, as `socket.getaddrinfo`.
         """
@@ -223,19 +223,20 @@ class Wire:
 
     def poll(self, timeout: float) -> list[Reply]:
         """Returns the replies that are there, waiting up to `timeout` seconds for the first one."""
-        now = self._clock()
-        if now - self._polled_at > _PAUSE:
-            self._excuse(now)
+        came = self._clock()
         if self._done:
             timeout = 0.0
         elif self._busy and timeout:
-            timeout = min(timeout, max(0.0, self._next_check - now))
+            timeout = min(timeout, max(0.0, self._next_check - came))
         ready: Sequence[Any] = ()
         if self._selector.get_map():
             ready = self._selector.select(timeout)
         else:
             # Some platforms' selectors return at once when there is nothing to select from.
             time.sleep(timeout)
+        if came - self._polled_at > _PAUSE:
+            for key, _ in ready:
+                key.data.excuse(came - max(self._polled_at, key.data.started))
         now = self._polled_at = self._clock()
         for key, _ in ready:
             self._advance(key.data, now)
@@ -295,13 +296,6 @@ class Wire:
         self._forget(connection)
         connection.close()
 
-    def _excuse(self, now: float) -> None:
-        """Gives connections that are being made the time in which nobody let them get on."""
-        for connection in self._busy:
-            pause = now - max(self._polled_at, connection.started)
-            if pause > _PAUSE:
-                connection.excuse(pause)
-
     def _expire(self, now: float) -> None:
         """Ends the requests whose time is over."""
         for connection in [each for each in self._busy if each.deadline <= now]:
@@ -340,6 +334,7 @@ class _Connection:
         self._connected = False
         self._connected_by = 0.0
         self._is_cut = False
+        self._was_paused = False
         self.started = 0.0
         self.idle_since = 0.0
         self.events = 0
@@ -359,6 +354,7 @@ class _Connection:
         self._asked = False
         self._sending = 0.0
         self._is_cut = False
+        self._was_paused = False
         self.reusable = False
         self._steps = self._exchange(request, seen_open=seen_open)
 
@@ -382,7 +378,8 @@ class _Connection:
 
     def excuse(self, seconds: float) -> None:
         """Makes it so much longer until the connection must stand, if it does not yet."""
-        if not self._connected:
+        if not self._connected and seconds > _PAUSE:
+            self._was_paused = True
             self._connected_by += seconds
             self.deadline += seconds
 
@@ -440,7 +437,7 @@ class _Connection:
 
     def _exchange(self, request: Sequence[bytes], *, seen_open: bool) -> Waits:
         if not (self._connected and (seen_open or self.is_open())):
-            yield from self._open()
+            yield from self._open_patiently()
         self._asked = True
         try:
             rest = self._send_at_once(request)
@@ -449,6 +446,7 @@ class _Connection:
             self._sending = self._clock() - self.started
         except OSError as fault:
             # A server may refuse a request before it has read all of it, and close.
+            self._is_cut = True
             try:
                 yield from self._receive()
             except OSError:
@@ -457,6 +455,14 @@ class _Connection:
             if not self._is_cut:
                 yield _READ  # no answer is there yet
             yield from self._receive()
+
+    def _open_patiently(self) -> Waits:
+        try:
+            yield from self._open()
+        except OSError:
+            if not self._was_paused:
+                raise
+            yield from self._open()  # the server may not have waited while nobody polled
 
     def _open(self) -> Waits:
         self._connected = False
@@ -503,7 +509,7 @@ class _Connection:
         lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}"]
         if authorization is not None:
             lines.append(f"Proxy-Authorization: {authorization}")
-        yield from self._send(["\r\n".join([*lines, "", ""]).encode("latin-1")])
+        self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))  # a new socket has room
         answer = b""
         # What follows the empty line is not lost: the server waits for our TLS greeting.
         while b"\r\n\r\n" not in answer:

@@ -296,8 +296,8 @@ class Writer:
 
     def _launch(self, flight: Flight) -> None:
         bodies, attempts = flight.batch.requests.bodies, flight.batch.attempts
-        flight.sent = self._clock()  # the call before may have waited for the host's name
         self._channel.send(flight.lane.table, bodies, flight)
+        flight.sent = self._clock()  # it may have waited for new credentials or the host's name
         tally = self._tally
         tally.batch_sizes.append(len(bodies))
         tally.wire_bytes += sum(map(len, bodies))

@@ -7,13 +7,14 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
-__all__ = ["Interrupt", "interruptible", "quiet", "run_to_end", "words"]
+__all__ = ["Interrupt", "cancel", "interruptible", "quiet", "run_to_end", "words"]
 
 _STEP = re.compile(r" \[while running '[^']*'\]")
 _LAST_ERROR = re.compile(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): (.+)", re.MULTILINE)
@@ -81,9 +82,17 @@ def run_to_end(pipeline: beam.Pipeline) -> PipelineResult:
             if not interrupt.pressed:
                 raise
             if result is not None:
-                result.cancel()
+                cancel(result)
             raise KeyboardInterrupt from None
     return result
+
+
+def cancel(result: PipelineResult) -> None:
+    """Cancels a pipeline that the user stopped; tells if its runner can't."""
+    try:
+        result.cancel()
+    except Exception as fault:
+        print(f"The job could not be cancelled, and may go on: {words(fault)}", file=sys.stderr)
 
 
 def words(fault: BaseException) -> str:

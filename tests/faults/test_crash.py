@@ -94,7 +94,7 @@ def test_a_process_may_end_while_requests_are_in_flight() -> None:
     # Without a word to the steps, as a worker does whose main thread returns.
     script = (
         "import sys; from tests.faults.test_crash import begun;"
-        "step = begun(sys.argv[1]); print(step._writer._in_flight)"
+        "step = begun(sys.argv[1]); print(step._writer._places.held)"
     )
     with serving(Faults.always(Slow(60.0))) as server:
         began = time.monotonic()

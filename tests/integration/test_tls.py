@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
@@ -19,7 +20,7 @@ from beam_dynamodb.client import DynamoDB
 from beam_dynamodb.errors import OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
-from beam_dynamodb.wire import Target, Wire
+from beam_dynamodb.wire import Reply, Target, Wire
 from tests.fakes import FakeClock
 from tests.scripted import Peer, Proxy, Scripted, answer, answer_all, closed_port, scripted
 from tests.unit.test_wire import LONG, ask, failure, head, passing, poll_until, replies
@@ -243,6 +244,42 @@ def test_a_handshake_that_never_ends_is_a_connect_timeout(connect: Any) -> None:
         poll_until(wire, lambda: server.connections == 1)
         wire.poll(0.02)
         assert failure(passing(wire, clock, 10.5)[0])[0] == "ConnectTimeout"
+
+
+def test_time_in_which_nobody_polls_is_no_time_that_the_server_took(
+    connect: Any, server_tls: ssl.SSLContext
+) -> None:
+    clock = FakeClock()
+    with scripted(answer_all, tls=server_tls) as server:
+        wire = connect(server, host="localhost", clock=clock, read_timeout=60.0)
+        wire.send([head(b"x"), b"x"], None)
+        found: list[Reply] = []
+        for _ in range(20):
+            clock.now += 11.0  # a source that is slow
+            time.sleep(0.02)
+            found += wire.poll(0.0)
+        assert [reply.body for reply in found] == [b"x"]
+
+
+def test_a_server_that_did_not_wait_while_nobody_polled_is_connected_to_again(
+    connect: Any, server_tls: ssl.SSLContext
+) -> None:
+    clock, is_tired = FakeClock(), threading.Event()
+    tires = scripted(lambda _: bool(is_tired.wait(LONG)))
+    with tires as tired, scripted(answer_all, tls=server_tls) as server:
+        ports = [tired.port, server.port]
+
+        def lookup(*_: object, **__: object) -> list[Any]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", ports.pop(0)))]
+
+        wire = connect(server, host="localhost", clock=clock, lookup=lookup)
+        wire.send([head(b"x"), b"x"], None)
+        poll_until(wire, lambda: tired.connections == 1)
+        assert wire.poll(0.02) == []
+        clock.now += 3.0
+        is_tired.set()
+        time.sleep(0.05)
+        assert [reply.body for reply in replies(wire)] == [b"x"]
 
 
 def test_a_handshake_has_all_the_time_that_is_left(connect: Any) -> None:

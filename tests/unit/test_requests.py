@@ -256,8 +256,12 @@ def test_order_by_compares_values(values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, float("nan"), Decimal("sNaN"), [1], {"a": 1}, np.array([1, 2])]
-)
+    "value",
+    [
+        None, float("nan"), Decimal("sNaN"), [1], {"a": 1}, np.array([1, 2]),
+        np.timedelta64(3, "M"),
+    ],
+)  # fmt: skip
 def test_order_by_a_value_without_order_is_refused(value: Any) -> None:
     factory = RequestFactory("t", None, ("k",), order_by="v")
     with pytest.raises(RowError, match="^v: "):
@@ -281,6 +285,15 @@ def test_a_delete_may_tell_its_order_and_its_record_beside_the_key() -> None:
     assert made.order > put.order
     with pytest.raises(RowError, match=r"^other: a Delete holds just the key attributes \(k\)"):
         factory.request(Delete({"k": 1, "g": "a", "v": 7, "other": True}), 0)
+
+
+@pytest.mark.parametrize(("partitioned_by", "key"), [(("k",), "k"), (("k", "v"), "kv")])
+def test_without_a_known_key_a_delete_goes_without_what_only_orders_it(
+    partitioned_by: tuple[str, ...], key: str
+) -> None:
+    factory = RequestFactory("t", None, partitioned_by, order_by="v")
+    made = orjson.loads(request(factory, Delete({"k": 1, "v": 7})).body)
+    assert "".join(sorted(made["DeleteRequest"]["Key"])) == key
 
 
 @pytest.mark.parametrize("partitioned_by", [("k", "g"), ("g", "k"), ("k",)])

@@ -1,0 +1,52 @@
+"""Ctrl-C ends a main by its own exit code, whatever the runner makes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from pipelines.faults import run_to_end
+
+
+class Job:
+    """A pipeline, and its result, that Ctrl-C reaches while somebody waits for its end."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault = fault
+        self.cancelled = 0
+
+    def run(self) -> Job:
+        return self
+
+    def wait_until_finish(self) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as pressed:
+            raise RuntimeError("what Beam makes of it") from pressed
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+        if self.fault is not None:
+            raise self.fault
+
+
+def stopped(job: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(job)
+
+
+def test_a_job_that_the_user_stops_is_cancelled() -> None:
+    job = Job()
+    stopped(job)
+    assert job.cancelled == 1
+
+
+@pytest.mark.parametrize("fault", [NotImplementedError(), OSError("the job service is gone")])
+def test_a_job_that_cannot_be_cancelled_is_told_of(
+    capsys: pytest.CaptureFixture[str], fault: Exception
+) -> None:
+    stopped(Job(fault))
+    assert "could not be cancelled, and may go on" in capsys.readouterr().err
