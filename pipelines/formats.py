@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import re
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,12 +33,13 @@ __all__ = [
     "FORMATS",
     "BadRecord",
     "Format",
+    "Part",
     "Record",
     "Text",
     "UnreadableFileError",
     "format_of",
+    "parts",
     "records",
-    "uncompressed",
 ]
 
 _CELL_MAX_BYTES = 16 * 1024 * 1024
@@ -131,17 +134,56 @@ def format_of(path: str) -> str | None:
     return _BY_SUFFIX.get(suffixes[-1]) if suffixes else None
 
 
-def uncompressed(path: str, raw: Any) -> Any:
-    """The contents of a file as a binary file, by its name's ending; of a zip the first file.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file's contents, or of a zip those of one of its files.
+
+    Attributes:
+        name: What messages call it: the file's path, in a zip with the name inside of it.
+        open: Gives a binary file; raises `UnreadableFileError` where it can't be unpacked.
+    """
+
+    name: str
+    open: Callable[[], Any]
+
+
+def parts(path: str, raw: Any) -> list[Part]:
+    """What a file holds, unpacked by its name's ending; of a zip all files in their order.
 
     Raises:
-        UnreadableFileError: It is not compressed as its name says.
+        UnreadableFileError: It is not compressed as its name says, or holds no file.
     """
+    if PurePosixPath(path).suffix.lower() != ".zip":
+        return [Part(path, partial(_uncompressed, path, raw))]
+    try:
+        archive = zipfile.ZipFile(raw)
+    except zipfile.BadZipFile as cause:
+        raise UnreadableFileError(f"is not compressed as its name says: {cause}") from cause
+    members = [each for each in archive.infolist() if _is_shown(each)]
+    if not members:
+        raise UnreadableFileError("is a zip that holds no file")
+    return [Part(f"{path}/{each.filename}", partial(_member, archive, each)) for each in members]
+
+
+def _is_shown(member: zipfile.ZipInfo) -> bool:
+    """Whether it is a file, but none that a system put beside the user's own."""
+    folders = PurePosixPath(member.filename).parts
+    hidden = any(each.startswith(".") or each == "__MACOSX" for each in folders)
+    return not hidden and not member.is_dir()
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    try:
+        return _uncompressed(member.filename, archive.open(member))
+    except zipfile.BadZipFile as cause:
+        raise UnreadableFileError(f"is not compressed as its name says: {cause}") from cause
+    except RuntimeError as cause:  # it needs a password, or a way to unpack that Python has not
+        raise UnreadableFileError(f"cannot be unpacked, do so first: {cause}") from cause
+
+
+def _uncompressed(path: str, raw: Any) -> Any:
     suffix = PurePosixPath(path).suffix.lower()
     try:
-        if suffix == ".zip":
-            archive = zipfile.ZipFile(raw)
-            return archive.open(archive.namelist()[0])
         if suffix in (".gz", ".gzip"):
             return gzip.open(raw)
         if suffix == ".bz2":
@@ -150,7 +192,7 @@ def uncompressed(path: str, raw: Any) -> Any:
             return io.BufferedReader(_Zstd(raw))
         if suffix == ".deflate":
             return io.BytesIO(zlib.decompress(raw.read()))
-    except (zipfile.BadZipFile, zlib.error, IndexError) as cause:
+    except zlib.error as cause:
         raise UnreadableFileError(f"is not compressed as its name says: {cause}") from cause
     return raw
 
@@ -212,7 +254,7 @@ def records(binary: Any, name: str, text: Text = Text()) -> Iterator[Record | Ba
     """
     try:
         yield from FORMATS[name].read(binary, text)
-    except (EOFError, zlib.error, OSError, zipfile.BadZipFile) as cause:
+    except (EOFError, zlib.error, lzma.LZMAError, OSError, zipfile.BadZipFile) as cause:
         if isinstance(cause, OSError) and cause.errno is not None:
             raise  # of the system, not of what stands in the file
         raise UnreadableFileError(

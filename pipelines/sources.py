@@ -30,12 +30,13 @@ from pipelines.columns import Columns
 from pipelines.formats import (
     FORMATS,
     BadRecord,
+    Part,
     Record,
     Text,
     UnreadableFileError,
     format_of,
+    parts,
     records,
-    uncompressed,
 )
 from pipelines.live import Meter
 
@@ -347,30 +348,39 @@ class _Reading:
 
     def rows(self, path: str, *, placed: bool) -> Generator[Any, None, None]:
         """A file's rows, and a `DeadLetter` for each that can't be read and for the file's rest."""
-        try:
-            yield from self._rows_of(path, self._format_of(path), placed)
-        except UnreadableFileError as fault:
-            yield DeadLetter({"file": path}, code="UnreadableFile", message=f"{path} {fault}.")
+        raw = self._raw = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        with raw:
+            yield from itertools.islice(self._all_rows(path, raw, placed), self._rows)
 
-    def _format_of(self, path: str) -> str:
-        name = self._format or format_of(path)
+    def _all_rows(self, path: str, raw: Any, placed: bool) -> Iterator[Any]:
+        try:
+            found = parts(path, raw)
+        except UnreadableFileError as fault:
+            yield _unreadable(path, fault)
+            return
+        for part in found:
+            try:
+                yield from self._rows_of(part, self._format_of(path, part.name), placed)
+            except UnreadableFileError as fault:
+                yield _unreadable(part.name, fault)
+
+    def _format_of(self, path: str, part: str) -> str:
+        name = self._format or format_of(path) or format_of(part)
         if name is None:
             raise UnreadableFileError(
                 f"has a name that tells no format: set it to one of {', '.join(FORMATS)}"
             )
         return name
 
-    def _rows_of(self, path: str, name: str, placed: bool) -> Iterator[Any]:
-        raw = self._raw = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-        delimiter = self._delimiter or ("\t" if ".tsv" in path.lower() else ",")
+    def _rows_of(self, part: Part, name: str, placed: bool) -> Iterator[Any]:
+        delimiter = self._delimiter or ("\t" if ".tsv" in part.name.lower() else ",")
         unit, first = FORMATS[name].unit, True
-        with raw, uncompressed(path, raw) as binary:
-            found = records(binary, name, Text(self._encoding, delimiter, self._header))
-            for record in itertools.islice(found, self._rows):
+        with part.open() as binary:
+            for record in records(binary, name, Text(self._encoding, delimiter, self._header)):
                 if first and isinstance(record, Record):
                     self._check_columns(record, name)
                     first = False
-                where = f"{path}, {unit} {record.number}"
+                where = f"{part.name}, {unit} {record.number}"
                 yield self._row(record, where, placed)
 
     def _check_columns(self, record: Record, name: str) -> None:
@@ -397,6 +407,10 @@ class _Reading:
         except RowError as fault:
             return DeadLetter(dict(values), code="InvalidRow", message=f"{where}, {fault.message}")
         return SourceRow(row, where) if placed else row
+
+
+def _unreadable(name: str, fault: UnreadableFileError) -> DeadLetter:
+    return DeadLetter({"file": name}, code="UnreadableFile", message=f"{name} {fault}.")
 
 
 def _placed_change(change: Put | Delete, where: str) -> Put | Delete:

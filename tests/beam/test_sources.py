@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import apache_beam as beam
 import pytest
@@ -141,3 +142,30 @@ def test_a_missing_column_is_named_with_the_nearest(folder):
 def test_a_pattern_that_matches_nothing_is_named(folder):
     with pytest.raises(SourceError, match=r"No file matches .*/nothing\*"):
         run(f"{folder}/a.csv", f"{folder}/nothing*")
+
+
+def test_all_files_of_a_zip_are_read_and_messages_name_them(folder):
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        for name in ("README", "a.csv", "b.csv"):
+            archive.writestr(name, "n\n1\n" if name == "a.csv" else "n\nx\n")
+    dead = folder / "dead.jsonl"
+    with (
+        beam.Pipeline(runner=FnApiRunner()) as pipeline,
+        ErrorHandler(Letters(str(dead))) as handler,
+    ):
+        read = ReadRows(f"{folder}/all.zip", columns={"types": "n:N"})
+        assert_that(pipeline | read.with_error_handler(handler), equal_to([{"n": 1}]))
+    no_format, bad_row = sorted(
+        json.loads(line)["message"] for line in dead.read_text().splitlines()
+    )
+    assert no_format.startswith(f"{folder}/all.zip/README has a name that tells no format")
+    assert bad_row.startswith(f"{folder}/all.zip/b.csv, line 2, column 'n' holds")
+
+
+def test_as_many_rows_are_read_of_a_zip_as_of_any_file(folder):
+    with zipfile.ZipFile(folder / "a.csv.zip", "w") as archive:
+        for name in ("1", "2"):
+            archive.writestr(name, f"n\n{name}\n{name}\n")
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        rows = pipeline | ReadRows(f"{folder}/a.csv.zip", rows=3)
+        assert_that(rows, equal_to([{"n": "1"}, {"n": "1"}, {"n": "2"}]))

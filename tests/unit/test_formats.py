@@ -23,8 +23,8 @@ from pipelines.formats import (
     Text,
     UnreadableFileError,
     format_of,
+    parts,
     records,
-    uncompressed,
 )
 
 
@@ -68,13 +68,18 @@ def zstd(contents: bytes) -> bytes:
     return frames.compress(contents[:half]) + frames.compress(contents[half:])
 
 
+def unpacked(path: str, contents: bytes):
+    (part,) = parts(path, io.BytesIO(contents))
+    return part.open()
+
+
 COMPRESSED = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd, "zip": zipped}
 LINES = b"".join(b'{"n":%d}\n' % n for n in range(50_000))
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED)
 def test_compressed_files_are_read_whole(suffix):
-    binary = uncompressed(f"a.jsonl.{suffix}", io.BytesIO(COMPRESSED[suffix](LINES)))
+    binary = unpacked(f"a.jsonl.{suffix}", COMPRESSED[suffix](LINES))
     assert [each.values["n"] for each in records(binary, "json")] == list(range(50_000))
 
 
@@ -84,7 +89,49 @@ def test_compressed_files_that_are_cut_off_or_plain_are_refused(suffix, contents
     whole = COMPRESSED[suffix](LINES)
     broken = whole[: len(whole) // 2] if contents == "cut off" else LINES
     with pytest.raises(UnreadableFileError, match="compressed|zstd"):
-        list(records(uncompressed(f"a.jsonl.{suffix}", io.BytesIO(broken)), "json"))
+        list(records(unpacked(f"a.jsonl.{suffix}", broken), "json"))
+
+
+def archive_of(*names: str, how: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", how) as archive:
+        for name in names:
+            archive.writestr(name, b"" if name.endswith("/") else f'{{"n":"{name}"}}\n')
+    return file.getvalue()
+
+
+def test_a_zip_gives_all_its_files_but_none_that_a_system_put_there():
+    hidden = ["__MACOSX/._b.jsonl", ".DS_Store", "x/.b.jsonl"]
+    contents = archive_of("x/", "x/b.jsonl", *hidden, "a.jsonl")
+    found = parts("s3://b/a.zip", io.BytesIO(contents))
+    assert [each.name for each in found] == ["s3://b/a.zip/x/b.jsonl", "s3://b/a.zip/a.jsonl"]
+    rows = [record.values for each in found for record in records(each.open(), "json")]
+    assert rows == [{"n": "x/b.jsonl"}, {"n": "a.jsonl"}]
+
+
+def test_a_compressed_file_in_a_zip_is_unpacked():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.jsonl.gz", gzip.compress(b'{"n":1}\n'))
+    assert list(records(unpacked("a.zip", file.getvalue()), "json")) == [Record(1, {"n": 1})]
+
+
+def test_a_zip_without_files_is_refused():
+    for names in ([], ["x/"], [".DS_Store"]):
+        with pytest.raises(UnreadableFileError, match="is a zip that holds no file"):
+            parts("a.zip", io.BytesIO(archive_of(*names)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [(6, 1, "cannot be unpacked.*password"), (8, 99, "cannot be unpacked.*compression")],
+)
+def test_a_zip_that_cannot_be_unpacked_is_a_fault_of_the_file(offset, value, reason):
+    contents = bytearray(archive_of("a.jsonl", how=zipfile.ZIP_STORED))
+    contents[offset] = value
+    contents[contents.index(b"PK\1\2") + offset + 2] = value
+    with pytest.raises(UnreadableFileError, match=reason):
+        unpacked("a.zip", bytes(contents))
 
 
 # --- CSV -----------------------------------------------------------------------------------
