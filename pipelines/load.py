@@ -229,7 +229,9 @@ def _add_column_flags(group: Any) -> None:
         "--rename", default="", metavar="COLUMN:ATTRIBUTE,…", help="Attributes' names: id:user_id."
     )
     group.add_argument("--drop", default="", metavar="NAMES", help="Columns to leave out: a,b.")
-    group.add_argument("--null", default="", help="The text of a cell that has no value.")
+    group.add_argument(
+        "--null", help="The text that stands for no value. Default: of CSV an empty cell."
+    )
     group.add_argument(
         "--set_separator", default=";", help="Between the members of a set. Default: a semicolon."
     )
@@ -318,6 +320,7 @@ def _source(arguments: argparse.Namespace, *, in_order: bool) -> ReadRows:
         arguments.input,
         format=arguments.format,
         columns=_columns(arguments),
+        csv_null="",
         encoding=arguments.encoding,
         delimiter=arguments.delimiter,
         rows=arguments.rows,
@@ -450,6 +453,7 @@ def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "format": arguments.format,
         "columns": _columns(arguments),
+        "csv_null": "",
         "encoding": arguments.encoding,
         "delimiter": arguments.delimiter,
     }

@@ -122,6 +122,7 @@ class ReadRows(beam.PTransform[Any, Any]):
         *,
         format: str | ValueProvider = _AUTO,  # noqa: A002 - the field's word for it
         columns: Mapping[str, Any] | None = None,
+        csv_null: str | None = None,
         encoding: str | ValueProvider = "utf-8",
         delimiter: str | ValueProvider | None = None,
         header: Sequence[str] | None = None,
@@ -136,6 +137,7 @@ class ReadRows(beam.PTransform[Any, Any]):
                 a ValueProvider of it, may hold several with commas between them.
             format: One of `pipelines.formats.FORMATS`; `auto` goes by each file's name.
             columns: The arguments of `Columns.parse` (types, rename, drop, …).
+            csv_null: The text of a cell of CSV without a value, where `columns` tell none.
             encoding: Of CSV and JSON files, in Python's names.
             delimiter: What stands between the cells of CSV; a comma, in `.tsv` files a tab.
             header: The columns of CSV files that have no line of names.
@@ -153,6 +155,7 @@ class ReadRows(beam.PTransform[Any, Any]):
         self._settings: dict[str, Any] = {
             "format": format,
             "columns": dict(columns or {}),
+            "csv_null": csv_null,
             "encoding": encoding,
             "delimiter": delimiter,
             "header": header,
@@ -231,8 +234,8 @@ def first_rows(patterns: str | Sequence[str], **settings: Any) -> Iterator[Any]:
     Raises:
         SourceError: One can't be read.
     """
-    defaults: dict[str, Any] = {"format": None, "columns": {}, "encoding": None, "delimiter": None}
-    reading = _Reading({"rows": None, "header": None, **defaults, **settings})
+    names = ("format", "columns", "csv_null", "encoding", "delimiter", "header", "rows")
+    reading = _Reading({**dict.fromkeys(names), "columns": {}, **settings})
     for file in matched(patterns):
         for each in reading.rows(file.path, placed=False):
             if isinstance(each, DeadLetter):
@@ -330,6 +333,7 @@ class _Reading:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         columns = {name: _told(value) for name, value in settings["columns"].items()}
         self._columns = Columns.parse(**columns)
+        self._csv_null = settings["csv_null"]
         self._format = _format_name(_told(settings["format"]))
         self._encoding = _encoding_name(_told(settings["encoding"]))
         self._delimiter = _delimiter(_told(settings["delimiter"]))
@@ -375,13 +379,19 @@ class _Reading:
     def _rows_of(self, part: Part, name: str, placed: bool) -> Iterator[Any]:
         delimiter = self._delimiter or ("\t" if ".tsv" in part.name.lower() else ",")
         unit, first = FORMATS[name].unit, True
+        columns = self._columns_of(name)
         with part.open() as binary:
             for record in records(binary, name, Text(self._encoding, delimiter, self._header)):
                 if first and isinstance(record, Record):
                     self._check_columns(record, name)
                     first = False
                 where = f"{part.name}, {unit} {record.number}"
-                yield self._row(record, where, placed)
+                yield self._row(record, columns, where, placed)
+
+    def _columns_of(self, name: str) -> Columns:
+        if name != "csv" or self._columns.null is not None:
+            return self._columns
+        return dataclasses.replace(self._columns, null=self._csv_null)
 
     def _check_columns(self, record: Record, name: str) -> None:
         """Refuses a file that lacks a column; JSON has no columns but attributes that may lack."""
@@ -393,7 +403,8 @@ class _Reading:
             hint = f" (it has {near[0]})" if near else ""
             raise UnreadableFileError(f"has no column {', '.join(missing)}{hint}")
 
-    def _row(self, record: Record | BadRecord, where: str, placed: bool) -> Any:
+    @staticmethod
+    def _row(record: Record | BadRecord, columns: Columns, where: str, placed: bool) -> Any:
         if isinstance(record, BadRecord):
             place = f"{where}, column '{record.path}'" if record.path else where
             return DeadLetter(
@@ -403,7 +414,7 @@ class _Reading:
         if isinstance(values, (Put, Delete)):
             return _placed_change(values, where) if placed else values
         try:
-            row = self._columns.row(values)
+            row = columns.row(values)
         except RowError as fault:
             return DeadLetter(dict(values), code="InvalidRow", message=f"{where}, {fault.message}")
         return SourceRow(row, where) if placed else row

@@ -59,6 +59,15 @@ def test_gzip_and_zip_files_are_read_as_their_contents(tmp_path, table, flags):
     assert {item["id"]["S"] for item in table.items()} == {"gzip", "zip"}
 
 
+def test_an_empty_text_is_no_value_in_csv_alone(tmp_path, table, flags):
+    flags = [each for each in flags if each != "--null=NA"]
+    rows = written("a.csv", "id,n,e\ncsv,1,\n", tmp_path)
+    lines = written("a.json", '{"id":"json","n":1,"e":""}\n', tmp_path)
+    load.run([f"--input={rows}", f"--input={lines}", *flags])
+    found = {item["id"]["S"]: item["e"] for item in table.items()}
+    assert found == {"csv": {"NULL": True}, "json": {"S": ""}}
+
+
 def test_derived_attribute_is_made_of_columns(tmp_path, table, flags):
     path = written("a.csv", "n,carrier,flight\n1,UA,1545\n", tmp_path)
     load.run([f"--input={path}", "--derive=id={carrier}-{flight}", *flags])
