@@ -243,6 +243,18 @@ class Columns:
         used = {name for each in self.derive.values() for name in _fields(each)}
         return frozenset({*self.types, *self.rename, *self.drop, *used})
 
+    @property
+    def changing(self) -> str:
+        """The names of the settings that change rows, for messages; empty where none does."""
+        told = {
+            "types (numbers)": self.types,
+            "rename": self.rename,
+            "drop": self.drop,
+            "derive": self.derive,
+            "keep": self.keep,
+        }
+        return ", ".join(name for name, setting in told.items() if setting)
+
     def row(self, cells: Mapping[str, Any]) -> Row:
         """The row of a record.
 

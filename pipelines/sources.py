@@ -335,6 +335,12 @@ class _Reading:
         self._columns = Columns.parse(**columns)
         self._csv_null = settings["csv_null"]
         self._format = _format_name(_told(settings["format"]))
+        if self._format == "dynamodb-json" and self._columns.changing:
+            raise OptionError(
+                f"'format' is dynamodb-json, whose items are written as they are: leave out "
+                f"{self._columns.changing}.",
+                option="format",
+            )
         self._encoding = _encoding_name(_told(settings["encoding"]))
         self._delimiter = _delimiter(_told(settings["delimiter"]))
         self._header = settings["header"]
@@ -395,6 +401,11 @@ class _Reading:
 
     def _check_columns(self, record: Record, name: str) -> None:
         """Refuses a file that lacks a column; JSON has no columns but attributes that may lack."""
+        if isinstance(record.values, (Put, Delete)) and self._columns.changing:
+            raise UnreadableFileError(
+                f"is an export of DynamoDB, whose items are written as they are: leave out "
+                f"{self._columns.changing}"
+            )
         if name not in ("csv", "parquet", "avro"):
             return
         missing = sorted(self._columns.needed - set(record.values))

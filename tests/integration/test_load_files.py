@@ -119,6 +119,29 @@ def test_exports_of_dynamodb_are_loaded_as_they_are(tmp_path, db, flags, capsys)
     assert "bad: " in letter["message"], "the attribute's path"
 
 
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ("--numbers=n", "types (numbers)"),
+        ("--rename=n:m", "rename"),
+        ("--drop=n", "drop"),
+        ("--derive=m={n}", "derive"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["auto", "dynamodb-json"])
+def test_an_export_whose_columns_are_to_change_is_refused(
+    told, named, kind, tmp_path, db, flags, capsys
+):
+    db.create_table("things", {"id": "S"})
+    path = tmp_path / "a.json"
+    path.write_text('{"Item":{"id":{"S":"a"},"n":{"S":"1"}}}\n', encoding="utf-8")
+    assert load.main([f"--input={path}", f"--format={kind}", told, *flags]) == 1
+    fault = f"{path} is an export of DynamoDB" if kind == "auto" else "'format' is dynamodb-json"
+    reason = f"{fault}, whose items are written as they are: leave out {named}."
+    assert reason in capsys.readouterr().err
+    assert db.items("things") == []
+
+
 def test_keys_of_a_file_are_deleted(tmp_path, db, flags, capsys):
     db.create_table("things", {"id": "N"})
     (tmp_path / "a.csv").write_text("id,name\n1,a\n2,b\n3,c\n", encoding="utf-8")
