@@ -216,7 +216,7 @@ class Columns:
             keep: `a,b`, the only attributes that are kept.
 
         Raises:
-            OptionError: One of them has not its form; it names it.
+            OptionError: One of them has not its form, or two make one attribute; it names it.
         """
         told = dict.fromkeys(names(numbers or ""), "N") | pairs("types", types or "")
         for column, tag in told.items():
@@ -227,11 +227,14 @@ class Columns:
                     option="types",
                 )
         derive = [derive] if isinstance(derive, str) else list(derive or ())
+        renamed = pairs("rename", rename or "")
+        derived = [_derived(each) for each in derive if each]
+        _check_made([*renamed.values(), *(name for name, _ in derived)])
         return cls(
             types=told,
-            rename=pairs("rename", rename or ""),
+            rename=renamed,
             drop=frozenset(names(drop or "")),
-            derive=dict(_derived(each) for each in derive if each),
+            derive=dict(derived),
             null=null,
             separator=separator or ";",
             keep=frozenset(names(keep or "")),
@@ -254,6 +257,13 @@ class Columns:
             "keep": self.keep,
         }
         return ", ".join(name for name, setting in told.items() if setting)
+
+    def clash(self, columns: Iterable[str]) -> tuple[str, str] | None:
+        """The column, if any, whose name a setting gives to another attribute, and the setting."""
+        made = {to: "rename" for name, to in self.rename.items() if name not in self.drop}
+        made |= dict.fromkeys(self.derive, "derive")
+        kept = (name for name in columns if name not in self.drop and name not in self.rename)
+        return next(((name, made[name]) for name in kept if name in made), None)
 
     def row(self, cells: Mapping[str, Any]) -> Row:
         """The row of a record.
@@ -279,11 +289,24 @@ class Columns:
             path = column + fault.path
             raise RowError(f"column '{path}' {fault}.", code="InvalidValue", path=path) from None
         derived = {name: _filled(name, each, cells) for name, each in self.derive.items()}
-        if self.rename or self.drop:
-            rename, drop = self.rename, self.drop
-            row = {rename.get(name, name): row[name] for name in row if name not in drop}
-        row |= derived
+        row = self._named(row, derived)
         return {name: row[name] for name in row if name in self.keep} if self.keep else row
+
+    def _named(self, row: Row, derived: Row) -> Row:
+        rename, drop = self.rename, self.drop
+        kept = {name: row[name] for name in row if name not in drop} if drop else row
+        named = {rename.get(name, name): kept[name] for name in kept} if rename else kept
+        if derived:
+            named = named | derived
+        clash = self.clash(row) if len(named) < len(kept) + len(derived) else None
+        if clash:
+            column, setting = clash
+            raise RowError(
+                f"column '{column}' is there already, which '{setting}' makes: drop or rename it.",
+                code="InvalidValue",
+                path=column,
+            )
+        return named
 
 
 def _filled(name: str, template: str, cells: Mapping[str, Any]) -> str:
@@ -295,6 +318,15 @@ def _filled(name: str, template: str, cells: Mapping[str, Any]) -> str:
             code="InvalidValue",
             path=str(missing.args[0]),
         ) from None
+
+
+def _check_made(attributes: Sequence[str]) -> None:
+    twice = next((name for name in attributes if attributes.count(name) > 1), None)
+    if twice is not None:
+        raise OptionError(
+            f"'rename' and 'derive' make the attribute '{twice}' twice; one would be lost.",
+            option="rename",
+        )
 
 
 def _derived(setting: str) -> tuple[str, str]:

@@ -400,7 +400,10 @@ class _Reading:
         return dataclasses.replace(self._columns, null=self._csv_null)
 
     def _check_columns(self, record: Record, name: str) -> None:
-        """Refuses a file that lacks a column; JSON has no columns but attributes that may lack."""
+        """Refuses a file that lacks a column, or has one too many.
+
+        JSON has no columns but attributes, which a row may lack and another have.
+        """
         if isinstance(record.values, (Put, Delete)) and self._columns.changing:
             raise UnreadableFileError(
                 f"is an export of DynamoDB, whose items are written as they are: leave out "
@@ -413,6 +416,12 @@ class _Reading:
             near = difflib.get_close_matches(missing[0], record.values, n=1)
             hint = f" (it has {near[0]})" if near else ""
             raise UnreadableFileError(f"has no column {', '.join(missing)}{hint}")
+        clash = self._columns.clash(record.values)
+        if clash:
+            column, setting = clash
+            raise UnreadableFileError(
+                f"has a column '{column}' already, which '{setting}' makes: drop or rename it"
+            )
 
     @staticmethod
     def _row(record: Record | BadRecord, columns: Columns, where: str, placed: bool) -> Any:

@@ -170,6 +170,7 @@ def test_columns_are_typed_renamed_and_dropped(tmp_path, db, flags, capsys):
     [
         ("id,tags\n1,a\n", "--types=ide:N", "a.csv has no column ide (it has id)"),
         ("id,tags\n1,x;y\n", "--types=tags:NS", "a.csv, line 2, column 'tags[0]' holds something"),
+        ("id,tags\n1,a\n", "--rename=tags:id", "a.csv has a column 'id' already, which 'rename'"),
         ("id,tags\n1,a\n", "--types=id:NUMBER", "'types' gives column 'id' the type 'NUMBER'"),
     ],
 )

@@ -382,6 +382,27 @@ def test_names_change_and_columns_go():
 
 
 @pytest.mark.parametrize(
+    ("settings", "cells", "column"),
+    [
+        ({"rename": "carrier:flight"}, {"carrier": "UA", "flight": "1"}, "flight"),
+        ({"derive": "id={n}"}, {"id": "1", "n": "2"}, "id"),
+    ],
+)
+def test_a_row_whose_column_would_be_lost_is_refused(settings, cells, column):
+    with pytest.raises(RowError, match=f"column '{column}' is there already") as refused:
+        Columns.parse(**settings).row(cells)
+    assert refused.value.path == column
+
+
+def test_names_may_change_places_and_take_that_of_what_is_dropped():
+    swapped = Columns.parse(rename="a:b,b:a").row({"a": 1, "b": 2})
+    assert swapped == {"b": 1, "a": 2}
+    taken = Columns.parse(rename="a:b", drop="b,c", derive="c={b}{c}").row({"a": 1, "b": 2, "c": 3})
+    assert taken == {"b": 1, "c": "23"}
+    assert Columns.parse(rename="a:b").row({"b": 2}) == {"b": 2}, "a row of JSON may lack a"
+
+
+@pytest.mark.parametrize(
     ("types", "value", "path", "reason"),
     [
         ("c:N", "many", "c", "something else than a number"),
@@ -407,6 +428,9 @@ def test_a_value_of_another_type_is_refused_by_its_path(types, value, path, reas
         ({"types": "user_id"}, "'types' must have the form"),
         ({"types": "a:N,a:S"}, "names 'a' twice"),
         ({"types": "a:NUMBER"}, "the type 'NUMBER'"),
+        ({"rename": "a:c,b:c"}, "the attribute 'c' twice"),
+        ({"rename": "a:c", "derive": "c={b}"}, "the attribute 'c' twice"),
+        ({"derive": ["c={a}", "c={b}"]}, "the attribute 'c' twice"),
         ({"rename": "a"}, "'rename' must have the form"),
         ({"derive": "x"}, "--derive must have the form"),
         ({"derive": "x={0}"}, "--derive cannot be"),
