@@ -82,9 +82,12 @@ def _number(value: Any, _: str) -> int | float | Decimal:
 
 
 def _decimal(text: str) -> Decimal:
-    number = Decimal(text.strip())
+    text = text.strip()
+    number = Decimal(text)
     if not number.is_finite():
         raise _Refused("holds something else than a number that DynamoDB has")
+    if "_" in text or not text.isascii():  # which numbers have in Python alone
+        raise _Refused("holds something else than a number")
     return number
 
 
@@ -288,7 +291,8 @@ class Columns:
         except _Refused as fault:
             path = column + fault.path
             raise RowError(f"column '{path}' {fault}.", code="InvalidValue", path=path) from None
-        derived = {name: _filled(name, each, cells) for name, each in self.derive.items()}
+        asked = _Cells(cells, self.null)
+        derived = {name: _filled(name, each, asked) for name, each in self.derive.items()}
         row = self._named(row, derived)
         return {name: row[name] for name in row if name in self.keep} if self.keep else row
 
@@ -309,15 +313,33 @@ class Columns:
         return named
 
 
-def _filled(name: str, template: str, cells: Mapping[str, Any]) -> str:
+class _Cells:
+    """A row's cells as a template asks for them; knows which it asked for last."""
+
+    def __init__(self, cells: Mapping[str, Any], null: str | None) -> None:
+        self._cells = cells
+        self._null = null
+        self.last = ""
+
+    def __getitem__(self, column: str) -> Any:
+        self.last = column
+        if column not in self._cells:
+            raise _Refused("is missing")
+        value = self._cells[column]
+        # An empty cell is text too, of which something may be made; a word such as NA is not.
+        if value is None or (self._null and value == self._null):
+            raise _Refused("has no value")
+        return value
+
+
+def _filled(name: str, template: str, cells: _Cells) -> str:
     try:
         return template.format_map(cells)
-    except KeyError as missing:
-        raise RowError(
-            f"column {missing} is missing, of which '{name}' is made.",
-            code="InvalidValue",
-            path=str(missing.args[0]),
-        ) from None
+    except _Refused as fault:
+        reason = f"column '{cells.last}' {fault}, of which '{name}' is made."
+    except (ValueError, TypeError, ArithmeticError) as fault:
+        reason = f"column '{cells.last}' is not what '{name}' is made of: {fault}."
+    raise RowError(reason, code="InvalidValue", path=cells.last)
 
 
 def _check_made(attributes: Sequence[str]) -> None:
@@ -344,7 +366,12 @@ def _derived(setting: str) -> tuple[str, str]:
 
 def _fields(template: str) -> Iterable[str]:
     """The columns that a template names."""
-    fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    if any(not field or field.isdigit() or set(field) & set(".[") for field in fields):
-        raise ValueError("a column stands in braces by its name, such as {carrier}")
-    return fields
+    found = [each for each in string.Formatter().parse(template) if each[1] is not None]
+    for _, column, form, conversion in found:
+        if not column or column.isdigit() or set(column) & set(".["):
+            raise ValueError("a column stands in braces by its name, such as {carrier}")
+        if "{" in (form or ""):
+            raise ValueError("a column's format can't be another column")
+        if conversion not in (None, "s", "r", "a"):
+            raise ValueError(f"no conversion is named {conversion}")
+    return [column for _, column, _, _ in found if column]

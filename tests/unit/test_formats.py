@@ -394,6 +394,27 @@ def test_a_row_whose_column_would_be_lost_is_refused(settings, cells, column):
     assert refused.value.path == column
 
 
+@pytest.mark.parametrize(
+    ("template", "cells", "reason"),
+    [
+        ("{a}{b}", {"a": "x"}, "column 'b' is missing, of which 'id' is made"),
+        ("{a}{b}", {"a": "x", "b": None}, "column 'b' has no value, of which 'id' is made"),
+        ("{a}{b}", {"a": "x", "b": "NA"}, "column 'b' has no value, of which 'id' is made"),
+        ("{a}{b:05d}", {"a": "x", "b": "7"}, "column 'b' is not what 'id' is made of: Unknown"),
+        ("{b:d}", {"b": [1]}, "column 'b' is not what 'id' is made of: unsupported"),
+    ],
+)
+def test_a_row_of_which_an_attribute_cannot_be_made_is_bad(template, cells, reason):
+    with pytest.raises(RowError, match=reason) as refused:
+        Columns.parse(derive=f"id={template}", null="NA").row(cells)
+    assert refused.value.path == "b"
+
+
+def test_an_empty_cell_is_text_of_which_an_attribute_may_be_made():
+    columns = Columns.parse(derive="id={a}{b:>3}", null="")
+    assert columns.row({"a": "x", "b": ""}) == {"a": "x", "b": None, "id": "x   "}
+
+
 def test_names_may_change_places_and_take_that_of_what_is_dropped():
     swapped = Columns.parse(rename="a:b,b:a").row({"a": 1, "b": 2})
     assert swapped == {"b": 1, "a": 2}
@@ -406,6 +427,8 @@ def test_names_may_change_places_and_take_that_of_what_is_dropped():
     ("types", "value", "path", "reason"),
     [
         ("c:N", "many", "c", "something else than a number"),
+        ("c:N", "1_000", "c", "something else than a number"),
+        ("c:N", "１２", "c", "something else than a number"),  # noqa: RUF001 - full-width digits
         ("c:N", "NaN", "c", "number that DynamoDB has"),
         ("c:BOOL", "yes", "c", "true or false"),
         ("c:B", "?", "c", "base64"),
@@ -434,6 +457,8 @@ def test_a_value_of_another_type_is_refused_by_its_path(types, value, path, reas
         ({"rename": "a"}, "'rename' must have the form"),
         ({"derive": "x"}, "--derive must have the form"),
         ({"derive": "x={0}"}, "--derive cannot be"),
+        ({"derive": "x={a!x}"}, "--derive cannot be.*no conversion is named x"),
+        ({"derive": "x={a:{b}}"}, "--derive cannot be.*another column"),
     ],
 )
 def test_settings_of_another_form_are_refused(settings, reason):
