@@ -475,14 +475,39 @@ def _parquet(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
     try:
         with _seekable(binary) as file:
             for batch in parquet.ParquetFile(file).iter_batches(_BATCH_ROWS):
-                for values in _exact_times(batch).to_pylist(maps_as_pydicts="lossy"):
-                    number += 1
-                    yield Record(number, values)
+                for found in _batch_records(_exact_times(batch), number):
+                    number = found.number
+                    yield found
     except (pa.ArrowException, OSError) as cause:
         rest = f" after record {number}" if number else ""
         raise UnreadableFileError(
             f"is no complete Parquet file{rest}: {_first_line(cause)}"
         ) from cause
+
+
+def _batch_records(batch: Any, before: int) -> Iterator[Record | BadRecord]:
+    try:
+        rows = batch.to_pylist(maps_as_pydicts="lossy")
+    except (ValueError, OverflowError):  # Python has no year 10000; only the rows with it are bad
+        for index in range(batch.num_rows):
+            yield _parquet_record(batch.slice(index, 1), before + index + 1)
+        return
+    for number, values in enumerate(rows, start=before + 1):
+        yield Record(number, values)
+
+
+def _parquet_record(row: Any, number: int) -> Record | BadRecord:
+    values: dict[str, Any] = {}
+    bad: dict[str, str] = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            [values[name]] = column.to_pylist(maps_as_pydicts="lossy")
+        except (ValueError, OverflowError) as cause:
+            bad[name] = _first_line(cause)
+    if not bad:
+        return Record(number, values)
+    path, fault = next(iter(bad.items()))
+    return BadRecord(number, str(values), f"the value cannot be read: {fault}", path)
 
 
 def _exact_times(batch: Any) -> Any:

@@ -302,6 +302,18 @@ def test_parquet_keeps_types():
     assert (second["price"], second["ids"], second["map"]) == (None, [], {})
 
 
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ms", "UTC"), pa.date32()])
+def test_a_time_of_parquet_that_python_has_not_is_a_bad_row_and_harms_no_other(kind):
+    far = pa.array([0, 10**7 if kind == pa.date32() else 10**15, 0], pa.int64())
+    far = far.cast(pa.int32()) if kind == pa.date32() else far
+    table = pa.table({"id": [1, 2, 3], "at": far.cast(kind)})
+    first, bad, last = read(parquet_file(table), "parquet")
+    assert (first.number, first.values["id"]) == (1, 1)
+    assert (last.number, last.values["id"]) == (3, 3)
+    assert (bad.number, bad.path, bad.content) == (2, "at", "{'id': 2}")
+    assert bad.fault.startswith("the value cannot be read: ")
+
+
 def test_half_written_parquet_is_refused():
     whole = parquet_file(pa.table({"id": list(range(1000))}))
     for length in (0, 4, len(whole) // 2, len(whole) - 1):
