@@ -373,11 +373,12 @@ def _json_lines(binary: Any, encoding: str) -> Iterator[tuple[int, bytes]]:
 
 def _recoding(binary: Any, encoding: str) -> Callable[[int], bytes]:
     """Lines of a text in any encoding as UTF-8."""
-    text = codecs.getreader(encoding)(binary)
+    # Of a codec's own reader a line ends at any of Unicode's line breaks, inside of texts too.
+    text = io.TextIOWrapper(binary, encoding, newline="\n")
 
-    def readline(_: int) -> bytes:
+    def readline(size: int) -> bytes:
         try:
-            return text.readline().encode()
+            return text.readline(size).encode()
         except UnicodeError as cause:
             raise UnreadableFileError(f"is not in {encoding}: {cause}") from cause
 

@@ -259,6 +259,16 @@ def test_json_in_another_encoding():
         values(text, "json", encoding="ascii")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_json_end_at_line_feeds_alone_in_every_encoding(encoding, end):
+    name = "a\u2028b\x85c".encode(encoding, "ignore").decode(encoding)
+    text = end.join([f'{{"name":"{name}"}}', "", '{"name":', '{"name":"z"}'])
+    first, bad, last = read(text.encode(encoding), "json", encoding=encoding)
+    assert (first, last) == (Record(1, {"name": name}), Record(4, {"name": "z"}))
+    assert bad.number == 3
+
+
 # --- Parquet and Avro ----------------------------------------------------------------------
 
 MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=timezone.utc)
