@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 import tempfile
 import uuid
@@ -60,6 +61,8 @@ _NAMESPACE = "beam_dynamodb.load"
 _SOME_FAILED = 3
 _STOPPED = 130
 _KEY_TYPES = ("S", "N", "B")
+_MOST_LOOKED_AT = 1_000
+"""Rows that are looked at for the types of keys, so that a misspelt key is told soon."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -415,19 +418,32 @@ def _create_table(
 
 
 def _key_types(arguments: argparse.Namespace, keys: Sequence[str]) -> dict[str, str]:
-    """DynamoDB's types of the key attributes: as told, else those of the first row."""
+    """DynamoDB's types of the key attributes: as told, else those of the first good row."""
     columns = Columns.parse(**_columns(arguments))
     told = {columns.rename.get(name, name): tag for name, tag in columns.types.items()}
     if all(name in told for name in keys):
         return _checked_types({name: told[name] for name in keys})
-    row = next(first_rows(arguments.input, **_reading(arguments)), None)
-    if row is None:
+    handled = bool(arguments.dead_letters)  # then a bad row ends nothing, nor does it tell types
+    rows = first_rows(arguments.input, only_good=handled, **_reading(arguments))
+    found = (_tags(row, keys) for row in itertools.islice(rows, _MOST_LOOKED_AT))
+    types = next(found, None)
+    if types is None:
         raise OptionError("The input holds no row that tells the types of the keys.", option="keys")
-    fields = row_mapping(getattr(row, "row", getattr(row, "key", row)))
-    missing = [name for name in keys if name not in fields]
+    if handled and not _is_key(types, keys):
+        types = next((each for each in found if _is_key(each, keys)), types)
+    missing = [name for name in keys if name not in types]
     if missing:
         raise OptionError(f"The rows have no attribute {', '.join(missing)}.", option="keys")
-    return _checked_types({name: _tag(fields[name]) for name in keys})
+    return _checked_types(types)
+
+
+def _tags(row: Any, keys: Sequence[str]) -> dict[str, str]:
+    fields = row_mapping(getattr(row, "row", getattr(row, "key", row)))
+    return {name: _tag(fields[name]) for name in keys if name in fields}
+
+
+def _is_key(types: Mapping[str, str], keys: Sequence[str]) -> bool:
+    return len(types) == len(keys) and all(tag in _KEY_TYPES for tag in types.values())
 
 
 def _tag(value: Any) -> str:

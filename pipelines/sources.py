@@ -224,23 +224,27 @@ class ToDeadLetter(beam.DoFn):
         yield dataclasses.replace(letter, message=f"{where}: {letter.message}")
 
 
-def first_rows(patterns: str | Sequence[str], **settings: Any) -> Iterator[Any]:
+def first_rows(
+    patterns: str | Sequence[str], *, only_good: bool = False, **settings: Any
+) -> Iterator[Any]:
     """The rows of files, read here and now; to look at the first of them.
 
     Args:
         patterns: As for `ReadRows`.
+        only_good: Whether those that can't be read are left out.
         **settings: As for `ReadRows`.
 
     Raises:
-        SourceError: One can't be read.
+        SourceError: One can't be read, or no file is there.
     """
     names = ("format", "columns", "csv_null", "encoding", "delimiter", "header", "rows")
     reading = _Reading({**dict.fromkeys(names), "columns": {}, **settings})
     for file in matched(patterns):
         for each in reading.rows(file.path, placed=False):
-            if isinstance(each, DeadLetter):
+            if not isinstance(each, DeadLetter):
+                yield each
+            elif not only_good:
                 raise SourceError(each.message, code=each.code)
-            yield each
 
 
 def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:

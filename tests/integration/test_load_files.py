@@ -294,6 +294,23 @@ def test_no_table_is_created_without_a_right_key(argv, message, tmp_path, flags,
     assert message in capsys.readouterr().err
 
 
+def test_with_dead_letters_the_first_good_row_tells_the_types_of_keys(tmp_path, new_table, capsys):
+    lines = ["no JSON", '{"n":1}', '{"id":null}', '{"id":7}', '{"id":"x"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    argv = [
+        f"--input={tmp_path}/a.jsonl",
+        "--create_table",
+        "--keys=id",
+        f"--table_name={new_table.name}",
+        f"--aws_region={REGION}",
+        f"--aws_endpoint={new_table.endpoint}",
+    ]
+    assert load.main(argv) == 1
+    assert "a.jsonl, line 1" in capsys.readouterr().err
+    assert load.main([*argv, f"--dead_letters={tmp_path}/dead.jsonl"]) == 3
+    assert [item["id"] for item in new_table.items()] == [{"N": "7"}]
+
+
 # --- dry runs ------------------------------------------------------------------------------
 
 
