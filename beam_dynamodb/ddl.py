@@ -310,7 +310,9 @@ def _options(stream: TokenStream) -> tuple[dict[str, str], dict[str, Token]]:
     places: dict[str, Token] = {}
     if stream.ended:
         return values, places
-    stream.expect("WITH", "(")
+    stream.expect("WITH")
+    stream.keep_secret()
+    stream.expect("(")
     while True:
         key = stream.text("an option's key in single quotes")
         stream.expect("=")

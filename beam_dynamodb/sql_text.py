@@ -72,6 +72,9 @@ _KINDS = {
 }
 
 
+_SHOWN = ("<EOF>", "=", ",", "(", ")")
+"""What errors show of a clause with secrets in it."""
+
 _CLOSED = re.compile(r"--[^\n]*|/\*.*?\*/|'[^']*'|`[^`]*`", re.DOTALL)
 
 
@@ -140,6 +143,7 @@ class TokenStream:
         self._source = source
         self._tokens = list(tokens)
         self._next = 0
+        self._secret = False
 
     @property
     def next(self) -> Token:
@@ -199,6 +203,10 @@ class TokenStream:
             self.refuse("a whole number")
         return int(self.take().text)
 
+    def keep_secret(self) -> None:
+        """From here on errors show no words, since what was not quoted may be a secret."""
+        self._secret = True
+
     def finish(self) -> None:
         """Makes sure that the statement ends here.
 
@@ -220,9 +228,11 @@ class TokenStream:
         """Raises an error in the words of Flink's parser."""
         token = self.next
         shown = "<EOF>" if token.kind == "end" else token.text
+        hidden = self._secret and shown not in _SHOWN
+        found = "something else" if hidden else f'"{shown}"'
         raise SqlError(
-            f'SQL parse failed. Encountered "{shown}" at line {token.line}, column '
-            f"{token.column}. Was expecting {expected}.",
+            f"SQL parse failed. Encountered {found} at line {token.line}, column {token.column}. "
+            f"Was expecting {expected}.",
             line=token.line,
             column=token.column,
         )

@@ -158,6 +158,28 @@ def test_what_is_wrong_is_said_with_its_place(ddl, line, column, message):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        "('aws.credentials.basic.secretkey' = SECRET)",
+        "('aws.credentials.basic.secretkey' = `SECRET`)",
+        "('aws.credentials.basic.secretkey' = 5ECRET)",
+        "('aws.credentials.basic.secretkey' = /SECRET)",
+        "('aws.credentials.basic.secretkey' SECRET)",
+        "('aws.credentials.basic.secretkey' 'SECRET')",
+        "('aws.credentials.basic.secretkey' = 'a'SECRET')",
+        "('aws.credentials.basic.secretkey' = 'a')SECRET",
+        "(secretkey = 'SECRET')",
+        "'secretkey' = SECRET",
+    ],
+)
+def test_no_error_shows_what_may_be_a_value_of_an_option(options):
+    with pytest.raises(SqlError) as refused:
+        parse_table(f"CREATE TABLE t (a INT) WITH {options}")
+    assert "ECRET" not in str(refused.value)
+    assert refused.value.line == 1
+
+
+@pytest.mark.parametrize(
     ("options", "line", "message"),
     [
         ("'connector' = 'dynamodb'", 1, "required options are missing.*aws.region\ntable-name"),
