@@ -33,7 +33,8 @@ class Table:
     Attributes:
         name: The table's name in SQL, without catalog and database.
         columns: The columns that are written, in order.
-        computed: The expression of each computed column by name; they are never written.
+        computed: The expression of each computed column by name, standing where it stands in the
+            text; they are never written.
         primary_key: The columns of PRIMARY KEY.
         partitioned_by: The columns of PARTITIONED BY.
         options: The WITH clause.
@@ -201,7 +202,7 @@ class _Body:
     def _element(self) -> None:
         stream = self._stream
         if stream.next.is_word("WATERMARK") and stream.ahead(1).is_word("FOR"):
-            _skip_expression(stream)
+            _expression(stream)
         elif stream.next.is_word("CONSTRAINT", "PRIMARY", "UNIQUE"):
             self._constraint()
         else:
@@ -243,7 +244,8 @@ class _Body:
         if name.text in self.columns or name.text in self.computed:
             name.fail(f"Duplicate column '{name.text}'")
         if stream.found("AS"):
-            self.computed[name.text] = _skip_expression(stream)
+            self.computed[name.text] = _expression(stream)
+            self._comment()
             return
         kind = sql_type(stream)
         if stream.next.is_word("METADATA"):
@@ -256,8 +258,11 @@ class _Body:
             place = stream.expect("PRIMARY", "KEY")
             self._set_primary_key(place, [name.text])
             _not_enforced(stream, place)
-        if stream.found("COMMENT"):
-            stream.text()
+        self._comment()
+
+    def _comment(self) -> None:
+        if self._stream.found("COMMENT"):
+            self._stream.text()
 
 
 def _not_enforced(stream: TokenStream, place: Token) -> None:
@@ -269,15 +274,22 @@ def _not_enforced(stream: TokenStream, place: Token) -> None:
         )
 
 
-def _skip_expression(stream: TokenStream) -> str:
-    """Takes all up to the comma or parenthesis that ends an element; gives its text."""
-    depth, words = 0, []
-    while not stream.ended:
-        if depth == 0 and stream.next.is_word(",", ")"):
-            break
-        depth += {"(": 1, ")": -1}.get(stream.next.text, 0) if stream.next.kind == "sign" else 0
-        words.append(stream.take())
-    return " ".join(f"'{each.text}'" if each.kind == "text" else each.text for each in words)
+def _expression(stream: TokenStream) -> str:
+    """Takes all up to what ends an element: a comma, a parenthesis, a comment."""
+    first, depth = stream.next, 0
+    while not stream.ended and (depth or not _ends_expression(stream)):
+        token = stream.take()
+        if token.kind == "sign":
+            depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+    if stream.next is first:
+        stream.refuse("an expression")
+    return stream.since(first)
+
+
+def _ends_expression(stream: TokenStream) -> bool:
+    if stream.next.is_word("COMMENT"):
+        return stream.ahead(1).kind == "text" and stream.ahead(2).is_word(",", ")")
+    return stream.next.is_word(",", ")")
 
 
 def name_list(stream: TokenStream) -> list[Token]:

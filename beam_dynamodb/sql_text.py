@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
-from sqlglot import Dialect, TokenError, TokenType, tokens
+import sqlglot
+from sqlglot import Dialect, ParseError, TokenError, TokenType, exp, tokens
 
 from beam_dynamodb.errors import SqlError
 
-__all__ = ["Flink", "Token", "TokenStream", "statements"]
+__all__ = ["Flink", "Token", "TokenStream", "parsed", "statements"]
 
 
 class Flink(Dialect):
@@ -92,6 +93,32 @@ def statements(text: str) -> Iterator[TokenStream]:
             found = []
         else:
             found.append(token)
+
+
+def parsed(text: str, dialect: type[Dialect]) -> exp.Expr:
+    """A query or an expression as sqlglot's tree.
+
+    Args:
+        text: It, standing where it stands in the whole text, as `TokenStream.rest` gives it.
+        dialect: How it is written.
+
+    Raises:
+        SqlError: It is none; it says where.
+    """
+    try:
+        return sqlglot.parse_one(text, read=dialect)
+    except ParseError as fault:
+        first = fault.errors[0]
+        shown, reason = first["highlight"] or "<EOF>", first["description"] or ""
+        end = _place(text, len(text.rstrip()) - 1)
+        line, last = first["line"] or end[0], first["col"] or end[1]
+        column = max(1, last - len(shown) + 1)  # it counts to the end of what it shows
+        raise SqlError(
+            f'SQL parse failed. Encountered "{shown}" at line {line}, column {column}. '
+            f"{'An expression is missing.' if 'Required' in reason else reason}",
+            line=line,
+            column=column,
+        ) from None
 
 
 def _tokens(text: str) -> list[Token]:
@@ -220,9 +247,16 @@ class TokenStream:
         """The text of all that is left, after as many blanks as keep its places the same."""
         first, last = self.next, self._tokens[-1]
         self._next = len(self._tokens)
-        before = self._source[: first.start]
+        return self._placed(first.start, last.start)
+
+    def since(self, first: Token) -> str:
+        """The text from a token up to what comes next, after blanks as in `rest`."""
+        return self._placed(first.start, self._tokens[self._next - 1].end)
+
+    def _placed(self, start: int, end: int) -> str:
+        before = self._source[:start]
         blanks = "".join(each if each == "\n" else " " for each in before)
-        return blanks + self._source[first.start : last.start]
+        return blanks + self._source[start:end]
 
     def refuse(self, expected: str) -> NoReturn:
         """Raises an error in the words of Flink's parser."""

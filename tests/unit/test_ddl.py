@@ -6,6 +6,7 @@ import pytest
 
 from beam_dynamodb import OptionError, SourceNotSupportedError, SqlError, WriteToDynamoDB
 from beam_dynamodb.ddl import NOT_A_SOURCE, parse_table
+from beam_dynamodb.sql_text import Flink, parsed
 
 OPTIONS = "'connector' = 'dynamodb', 'table-name' = 'user_behavior', 'aws.region' = 'us-east-2'"
 
@@ -112,6 +113,44 @@ def test_types_are_those_of_flink(declared):
     assert str(column.type) == TYPES[declared]
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "TO_TIMESTAMP(x, 'yyyy-MM-dd''T''HH:mm:ss')",
+        "'it''s'",
+        "`x y` + 1",
+        "MAP['a', 1]",
+        "x -- a comment\n + 1",
+        "comment",
+    ],
+)
+@pytest.mark.parametrize("comment", ["", " COMMENT 'it''s, (c)'"])
+def test_computed_columns_are_kept_as_they_are_written_and_where(expression, comment):
+    ddl = f"CREATE TABLE t (\n  x INT, c AS {expression}{comment},\n  d INT)"
+    table = parse_table(ddl)
+    text = table.computed["c"]
+    assert text.lstrip() == expression
+    assert ddl.startswith(expression, len(text) - len(expression))
+    assert [each.name for each in table.columns] == ["x", "d"]
+    parsed(text, Flink)
+
+
+@pytest.mark.parametrize(
+    ("expression", "line", "column", "message"),
+    [
+        ("x + ", 2, 17, r'Encountered "\+".*An expression is missing'),
+        ("x yy zzz", 2, 20, 'Encountered "zzz"'),
+        ("CAST(x\n AS\n   345)", 4, 4, 'Encountered "345".*Expected TYPE'),
+    ],
+)
+def test_an_expression_that_is_none_is_said_with_its_place(expression, line, column, message):
+    table = parse_table(f"CREATE TABLE t (\n  x INT, c AS {expression})")
+    with pytest.raises(SqlError, match=message) as refused:
+        parsed(table.computed["c"], Flink)
+    assert (refused.value.line, refused.value.column) == (line, column)
+    assert "\x1b" not in str(refused.value)
+
+
 def of(columns: str, rest: str = f" WITH ({OPTIONS})") -> str:
     return f"CREATE TABLE t (\n  {columns}\n){rest}"
 
@@ -131,6 +170,7 @@ WRONG = [
     (of("a DECIMAL(39, 2)"), 2, 13, "between 1 and 38"),
     (of("a MAP<ARRAY<INT>, INT>"), 2, 9, "must be scalars"),
     (of("a INT, a STRING"), 2, 10, "Duplicate column 'a'"),
+    (of("a INT, b AS"), 3, 1, "Was expecting an expression"),
     (of("a AS 1"), 3, 3, "a column that can be written"),
     (of("a INT METADATA FROM 'x'"), 2, 9, "SupportsWritingMetadata"),
     (of("a INT, PRIMARY KEY (a)"), 2, 18, "NOT ENFORCED"),
