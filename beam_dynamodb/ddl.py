@@ -41,6 +41,8 @@ class Table:
         comment: Its COMMENT.
         if_not_exists: Whether it says IF NOT EXISTS.
         places: Where each option's key stands, for errors.
+        order: The names of all columns, computed ones too, as they are declared; empty where a
+            table was not read from a text.
     """
 
     name: Token
@@ -52,6 +54,7 @@ class Table:
     comment: str = ""
     if_not_exists: bool = False
     places: Mapping[str, Token] | None = None
+    order: tuple[str, ...] = ()
 
     @property
     def change_kind(self) -> str | None:
@@ -168,6 +171,7 @@ def create_table(stream: TokenStream) -> Table:
         comment=comment,
         if_not_exists=if_not_exists,
         places=places,
+        order=tuple(body.order),
     )
 
 
@@ -181,6 +185,9 @@ def _table_name(stream: TokenStream) -> Token:
 # --- columns -------------------------------------------------------------------------------
 
 
+_CONSTRAINTS = ("CONSTRAINT", "PRIMARY", "UNIQUE")
+
+
 class _Body:
     """What stands between the parentheses of a CREATE TABLE."""
 
@@ -188,7 +195,10 @@ class _Body:
         self._stream = stream
         self.columns: dict[str, Column] = {}
         self.computed: dict[str, str] = {}
+        self.order: list[str] = []
         self.primary_key: tuple[str, ...] = ()
+        self._key: list[Token] = []
+        self._time: Token | None = None
         stream.expect("(")
         while True:
             self._element()
@@ -198,51 +208,72 @@ class _Body:
                 stream.refuse('"," or ")"')
         if not self.columns:
             stream.next.fail("A table needs a column that can be written")
+        self._settle()
 
     def _element(self) -> None:
         stream = self._stream
         if stream.next.is_word("WATERMARK") and stream.ahead(1).is_word("FOR"):
-            _expression(stream)
-        elif stream.next.is_word("CONSTRAINT", "PRIMARY", "UNIQUE"):
-            self._constraint()
+            self._watermark()
+        elif stream.next.is_word(*_CONSTRAINTS):
+            place = self._primary_key()
+            self._set_primary_key(place, name_list(stream))
+            _not_enforced(stream, place)
         else:
             self._column()
 
-    def _constraint(self) -> None:
+    def _watermark(self) -> None:
+        stream = self._stream
+        place = stream.expect("WATERMARK", "FOR")
+        if self._time is not None:
+            place.fail("Multiple WATERMARK statements is not supported yet")
+        self._time = stream.name("a column's name")
+        while stream.found("."):
+            stream.name("a field's name")
+        stream.expect("AS")
+        _expression(stream)
+
+    def _primary_key(self) -> Token:
         stream = self._stream
         if stream.found("CONSTRAINT"):
             stream.name("a constraint's name")
         if stream.next.is_word("UNIQUE"):
             stream.next.fail("UNIQUE constraint is not supported yet")
-        place = stream.expect("PRIMARY", "KEY")
-        self._set_primary_key(place, [self._known(each) for each in name_list(stream)])
-        _not_enforced(stream, place)
+        return stream.expect("PRIMARY", "KEY")
 
-    def _set_primary_key(self, place: Token, names: list[str]) -> None:
-        if self.primary_key:
+    def _set_primary_key(self, place: Token, names: list[Token]) -> None:
+        if self._key:
             place.fail("Duplicate primary key definition")
         if len(names) > 2:
             place.fail(
                 "PRIMARY KEY has at most two columns, DynamoDB's partition key and sort key, "
                 f"not {len(names)}"
             )
-        self.primary_key = tuple(names)
-        for name in names:
-            self.columns[name] = Column(name, self.columns[name].type.not_null())
+        self._key = names
 
-    def _known(self, name: Token) -> str:
-        if name.text not in self.columns:
-            name.fail(
-                f"Primary key column '{name.text}' is not defined in the table schema. "
-                f"Available columns: {list(self.columns)}"
+    def _settle(self) -> None:
+        """Checks what may name columns that are declared after it."""
+        for name in self._key:
+            if name.text not in self.columns:
+                name.fail(
+                    f"Primary key column '{name.text}' is not defined in the table schema. "
+                    f"Available columns: {list(self.columns)}"
+                )
+            if name.text in self.primary_key:
+                name.fail(f"A primary key must not contain duplicate columns. Found: {name.text}")
+            self.primary_key += (name.text,)
+            self.columns[name.text] = Column(name.text, self.columns[name.text].type.not_null())
+        if self._time is not None and self._time.text not in self.order:
+            self._time.fail(
+                f"The rowtime attribute field '{self._time.text}' is not defined in the table "
+                f"schema. Available columns: {self.order}"
             )
-        return name.text
 
     def _column(self) -> None:
         stream = self._stream
         name = stream.name("a column's name")
         if name.text in self.columns or name.text in self.computed:
             name.fail(f"Duplicate column '{name.text}'")
+        self.order.append(name.text)
         if stream.found("AS"):
             self.computed[name.text] = _expression(stream)
             self._comment()
@@ -254,9 +285,9 @@ class _Body:
                 "since it doesn't implement the SupportsWritingMetadata interface"
             )
         self.columns[name.text] = Column(name.text, kind)
-        if stream.next.is_word("PRIMARY"):
-            place = stream.expect("PRIMARY", "KEY")
-            self._set_primary_key(place, [name.text])
+        if stream.next.is_word(*_CONSTRAINTS):
+            place = self._primary_key()
+            self._set_primary_key(place, [name])
             _not_enforced(stream, place)
         self._comment()
 

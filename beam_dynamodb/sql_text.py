@@ -214,7 +214,7 @@ class TokenStream:
 
     def name(self, what: str = "a name") -> Token:
         """Takes an identifier, in backticks or not."""
-        if self.next.kind not in ("word", "name"):
+        if self.next.kind not in ("word", "name") or not self.next.text:
             self.refuse(what)
         return self.take()
 

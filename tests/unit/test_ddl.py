@@ -71,6 +71,25 @@ def test_everything_that_a_create_table_may_say():
     assert table.if_not_exists
 
 
+def test_all_columns_are_known_in_the_order_in_which_they_are_declared():
+    assert parse_table("CREATE TABLE t (a INT, b AS a + 1, c INT)").order == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "a INT CONSTRAINT pk PRIMARY KEY NOT ENFORCED COMMENT 'c', b INT",
+        "a INT PRIMARY KEY NOT ENFORCED, b INT",
+        "PRIMARY KEY (a) NOT ENFORCED, WATERMARK FOR b AS b, a INT, b AS a + 1",
+        "a INT, WATERMARK FOR r.x AS r.x - 1, CONSTRAINT pk PRIMARY KEY (a) NOT ENFORCED, r INT",
+    ],
+)
+def test_a_primary_key_may_stand_wherever_flink_lets_it(columns):
+    table = parse_table(f"CREATE TABLE t ({columns})")
+    assert table.primary_key == ("a",)
+    assert not table.columns[0].type.nullable
+
+
 TYPES = {
     "CHAR": "CHAR(1)",
     "CHARACTER(3)": "CHAR(3)",
@@ -175,6 +194,12 @@ WRONG = [
     (of("a INT METADATA FROM 'x'"), 2, 9, "SupportsWritingMetadata"),
     (of("a INT, PRIMARY KEY (a)"), 2, 18, "NOT ENFORCED"),
     (of("a INT, PRIMARY KEY (b) NOT ENFORCED"), 2, 23, "'b' is not defined"),
+    (of("a INT, PRIMARY KEY (a, a) NOT ENFORCED"), 2, 26, "must not contain duplicate columns"),
+    (of("a INT PRIMARY KEY NOT ENFORCED, PRIMARY KEY (a) NOT ENFORCED"), 2, 43, "Duplicate"),
+    (of("a INT UNIQUE"), 2, 9, "UNIQUE constraint is not supported"),
+    (of("a INT, `` INT"), 2, 10, "Was expecting a column's name"),
+    (of("a INT, WATERMARK FOR b AS b"), 2, 24, "field 'b' is not defined in the table schema"),
+    (of("a INT, WATERMARK FOR a AS a, WATERMARK FOR a AS a"), 2, 42, "Multiple WATERMARK"),
     (
         of("a INT, b INT, c INT, PRIMARY KEY (a, b, c) NOT ENFORCED"),
         2, 32, "at most two columns",
