@@ -275,8 +275,9 @@ class Columns:
             cells: The record's values by column.
 
         Raises:
-            RowError: A value is not of its column's type, or a column is missing. `path` tells
-                the column; the message never quotes the value.
+            RowError: A value is not of its column's type, or a column is missing, has no value
+                where one is needed, or would be lost. `path` tells the column; the message never
+                quotes the value.
         """
         row: Row = dict(cells)
         if self.null is not None:
@@ -291,18 +292,19 @@ class Columns:
         except _Refused as fault:
             path = column + fault.path
             raise RowError(f"column '{path}' {fault}.", code="InvalidValue", path=path) from None
-        asked = _Cells(cells, self.null)
-        derived = {name: _filled(name, each, asked) for name, each in self.derive.items()}
-        row = self._named(row, derived)
+        if self.rename or self.drop or self.derive:
+            row = self._named(row, _Cells(cells, self.null))
         return {name: row[name] for name in row if name in self.keep} if self.keep else row
 
-    def _named(self, row: Row, derived: Row) -> Row:
+    def _named(self, row: Row, cells: _Cells) -> Row:
         rename, drop = self.rename, self.drop
-        kept = {name: row[name] for name in row if name not in drop} if drop else row
-        named = {rename.get(name, name): kept[name] for name in kept} if rename else kept
-        if derived:
-            named = named | derived
-        clash = self.clash(row) if len(named) < len(kept) + len(derived) else None
+        derived = {name: _filled(name, each, cells) for name, each in self.derive.items()}
+        named = row
+        if rename or drop:
+            named = {rename.get(name, name): row[name] for name in row if name not in drop}
+        named = named | derived
+        whole = len(row) - sum(name in row for name in drop) + len(derived)
+        clash = self.clash(row) if len(named) < whole else None
         if clash:
             column, setting = clash
             raise RowError(
