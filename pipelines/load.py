@@ -45,7 +45,7 @@ from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import attribute_value, row_mapping
 from pipelines.columns import Columns, names
 from pipelines.dry_run import Estimate, Judge, Reasons, estimate
-from pipelines.faults import interruptible, quiet, words
+from pipelines.faults import cancel, interruptible, quiet, words
 from pipelines.flags import add_sink_flags, is_in_process, read_flags
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import WatchSink, counts_here, counts_of
@@ -160,7 +160,7 @@ def _load(
             if not interrupt.pressed:
                 raise
             if result is not None:
-                result.cancel()
+                cancel(result)
             raise Stopped(history.samples[-1][1]) from None
         finally:
             _write_report(arguments, history)
