@@ -6,23 +6,24 @@ Knows nothing of Beam or of files.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import orjson
-
 from beam_dynamodb import tagged_json
 from beam_dynamodb.errors import DeadLetterError
-from beam_dynamodb.requests import Delete, Put
+from beam_dynamodb.requests import Delete, Put, is_delete
 from beam_dynamodb.tagged_json import Unreadable
 from beam_dynamodb.version import __version__
+from beam_dynamodb.write_requests import item_of
 
 __all__ = ["DeadLetter", "TableRow", "Unreadable", "table_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_MOST_MICROS = 9_223_372_036_854_775_000
+"""The first and the last moment of Beam's time are so far from 1970."""
 
 PUT, DELETE, ROW = "put", "delete", "row"
 
@@ -76,6 +77,8 @@ class DeadLetter:
         retriable: Whether the same write may succeed later.
         timestamp: The element's event time in microseconds since 1970, where it had one.
         version: The version of this package that wrote the line.
+        beside: Of a delete, what `order_by` and `partitioned_by` name beside its key; only there
+            where it is needed.
     """
 
     element: Any
@@ -88,6 +91,7 @@ class DeadLetter:
     retriable: bool = False
     timestamp: int | None = None
     version: str = __version__
+    beside: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, failed: Any, timestamp: int | None = None) -> DeadLetter:
@@ -95,11 +99,13 @@ class DeadLetter:
 
         Args:
             failed: A `FailedRecord`; or what Beam's own `with_exception_handling` gives,
-                `(element, (type, repr, traceback))`; or a `DeadLetter`, which stays as it is.
-            timestamp: The event time in microseconds since 1970.
+                `(element, (type, repr, traceback))`; or a `DeadLetter`, which keeps what it has.
+            timestamp: The event time in microseconds since 1970, where it is known.
         """
         if isinstance(failed, DeadLetter):
-            return failed
+            if failed.timestamp is not None or timestamp is None:
+                return failed
+            return dataclasses.replace(failed, timestamp=timestamp)
         element, (kind, text, _) = failed[0], failed[1]
         if not hasattr(failed, "attempts"):
             return cls(element, code=kind.__name__, message=text, timestamp=timestamp)
@@ -114,6 +120,9 @@ class DeadLetter:
             failed.attempts,
             failed.retriable,
             timestamp,
+            beside=failed.beside or getattr(element, "beside", None)
+            if operation == DELETE
+            else None,
         )
 
     @classmethod
@@ -145,6 +154,8 @@ class DeadLetter:
         """
         names = [each.name for each in dataclasses.fields(self)]
         facts = {name: getattr(self, name) for name in [*names[1:], names[0]]}
+        if facts["beside"] is None:
+            del facts["beside"]
         return tagged_json.dumps({**facts, "timestamp": _time_text(self.timestamp)})
 
     def record(self) -> Any:
@@ -171,15 +182,15 @@ class DeadLetter:
         if not isinstance(element, dict):
             raise DeadLetterError(f"'element' is no row but a {type(element).__name__}.")
         row = TableRow(element, self.table)
-        return {PUT: Put, DELETE: Delete}.get(self.operation, lambda row: row)(row)
+        if self.operation == DELETE:
+            return Delete(row, self.beside)
+        return Put(row) if self.operation == PUT else row
 
 
 def _content(element: Any, request: bytes | None) -> tuple[str | None, Any]:
     """The operation of a sink's element, and the row or key to write again."""
     if request is not None:
-        [(kind, content)] = orjson.loads(request).items()
-        [item] = content.values()
-        return (PUT if kind == "PutRequest" else DELETE), item
+        return (DELETE if is_delete(request) else PUT), item_of(request)
     if isinstance(element, Put):
         return PUT, element.row
     return (DELETE, element.key) if isinstance(element, Delete) else (ROW, element)
@@ -215,6 +226,12 @@ def _is_int(value: Any) -> bool:
     return type(value) is int
 
 
+def _is_time(value: Any) -> bool:
+    if _is_int(value):
+        return bool(abs(value) <= _MOST_MICROS)
+    return value is None or (_is_text(value) and _moment(value) is not None)
+
+
 def _is_text(value: Any) -> bool:
     return type(value) is str
 
@@ -232,9 +249,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "message": _is_text,
     "attempts": _is_int,
     "retriable": lambda value: type(value) is bool,
-    "timestamp": lambda value: (
-        value is None or _is_int(value) or (_is_text(value) and _moment(value) is not None)
-    ),
+    "timestamp": _is_time,
     "version": _is_text,
+    "beside": lambda value: value is None or type(value) is dict,
 }
 """What a line may hold, and the rule for it."""

@@ -39,7 +39,8 @@ class Columns:
         if isinstance(element, Put):
             return Put(self._row(element.row))
         if isinstance(element, Delete):
-            return Delete(self._key(element.key))
+            beside = None if element.beside is None else self._key(element.beside)
+            return Delete(self._key(element.key), beside)
         return self._row(element)
 
 

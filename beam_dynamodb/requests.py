@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import datetime
 import decimal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ __all__ = [
     "Delete",
     "Put",
     "RequestFactory",
+    "is_delete",
     "matching",
 ]
 
@@ -69,9 +70,12 @@ class Delete:
         key: The key attributes, as any kind of row; beside them at most those that `order_by` and
             `partitioned_by` name, which only tell it from other records. Where nobody knows the
             table's key, what `order_by` names counts for the key only if `partitioned_by` names it.
+        beside: More of such attributes, as any kind of row; those that nobody asks for are passed
+            over.
     """
 
     key: Any
+    beside: Any = None
 
 
 _PUT = "%b".join(PUT_AROUND).encode()
@@ -174,7 +178,7 @@ class RequestFactory:
         if type(element) is Put:
             return self._put(element.row, timestamp, origin)
         if type(element) is Delete:
-            return self._delete_key(element.key, timestamp, origin)
+            return self._delete_key(element, timestamp, origin)
         if self.change_kind is None:
             return self._put(element, timestamp, origin)
         return self._change(element, timestamp, origin)
@@ -342,20 +346,23 @@ class RequestFactory:
         item = attribute_values({name: fields[name] for name in wanted if name in fields})
         return self._delete(item, names, row, timestamp, origin)
 
-    def _delete_key(self, key: Any, timestamp: Any, origin: Origin) -> Request:
-        item = attribute_values(key)
-        names: Iterable[str] = item
+    def _delete_key(self, element: Delete, timestamp: Any, origin: Origin) -> Request:
+        row = row_mapping(element.key)
+        names: Collection[str] = attribute_values(row)  # which also judges it
         if self.table_key:
+            self._check_delete(row)
             names = self.table_key.names
-            self._check_delete(item)
         elif self.order_by not in self.partitioned_by:
-            names = item.keys() - {self.order_by}
-        return self._delete(item, names, key, timestamp, origin)
+            names = row.keys() - {self.order_by}
+        if element.beside is not None:
+            beside = row_mapping(element.beside)
+            row = {name: beside[name] for name in self._beside if name in beside} | dict(row)
+        return self._delete(attribute_values(row), names, row, timestamp, origin)
 
     def _delete(
         self,
         item: Mapping[str, AttributeValue],
-        names: Iterable[str],
+        names: Collection[str],
         row: Any,
         timestamp: Any,
         origin: Origin,
@@ -366,14 +373,20 @@ class RequestFactory:
         order = timestamp if self.order_by is None else self._order(row)
         return Request(self.table, identity, fence, order, _DELETE % wire(key), origin)
 
-    def _check_delete(self, item: Mapping[str, AttributeValue]) -> None:
-        others = item.keys() - {*self._key_names, *self.partitioned_by, self.order_by}
+    @property
+    def _beside(self) -> set[str]:
+        """What tells records apart and orders them without being part of the table's key."""
+        names = {*self.partitioned_by, self.order_by or ""}
+        return names - {*self._key_names, ""}
+
+    def _check_delete(self, row: Mapping[str, Any]) -> None:
+        others = row.keys() - {*self._key_names, *self._beside}
         if others:
             raise RowError(
                 f"{min(others)}: a Delete holds just the key attributes ({self.table_key}).",
                 code="InvalidKey",
                 path=min(others),
-                key=self._key_text(item),
+                key=self._key_text(attribute_values(row)),
                 table=self.table,
             )
 
@@ -438,17 +451,39 @@ class RequestFactory:
         """The key of a request's body as text, for messages; None where it is unknown."""
         return self._key_text(item_of(body))
 
+    def beside_key(self, element: Any) -> dict[str, AttributeValue]:
+        """What `order_by` and `partitioned_by` name in an element, and its key does not hold.
+
+        Args:
+            element: An element that became a request.
+        """
+        names = self._beside
+        fields = dict(row_mapping(_row_of(element))) if names else {}
+        if names and isinstance(element, Delete) and element.beside is not None:
+            fields |= row_mapping(element.beside)
+        return attribute_values({name: fields[name] for name in names if name in fields})
+
     def key_text_of(self, element: Any) -> str | None:
         """The key of an element that may be no good, as far as it can be read."""
-        row = element.row if isinstance(element, Put) else element
-        row = row.key if isinstance(row, Delete) else row
         names = self._key_names
         try:
-            fields = row_mapping(row)
+            fields = row_mapping(_row_of(element))
             present = {name: fields[name] for name in names if name in fields}
             return self._key_text(attribute_values(present))
         except Exception:
             return None
+
+
+def is_delete(body: bytes) -> bool:
+    """Whether a request's body is that of a delete."""
+    return body.startswith(_DELETE[:16])
+
+
+def _row_of(element: Any) -> Any:
+    """The row that an element is or holds."""
+    if isinstance(element, Delete):
+        return element.key
+    return element.row if isinstance(element, Put) else element
 
 
 def _picked(column: Any, places: Sequence[int]) -> Any:

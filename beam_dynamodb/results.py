@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from apache_beam.pvalue import PCollection
@@ -26,6 +27,8 @@ class FailedRecord(NamedTuple):
         retriable: Whether the same write may succeed later.
         request: The WriteRequest in DynamoDB's JSON, `{"PutRequest":…}` or `{"DeleteRequest":…}`,
             where the record had become one; None if it was refused before.
+        beside: What the element of a delete holds beside its key and `order_by` and
+            `partitioned_by` name, in DynamoDB's JSON: to delete again, that is needed too.
     """
 
     element: Any
@@ -37,6 +40,7 @@ class FailedRecord(NamedTuple):
     attempts: int
     retriable: bool
     request: bytes | None = None
+    beside: Mapping[str, Any] | None = None
 
 
 class WriteResult(NamedTuple):

@@ -447,3 +447,23 @@ def test_the_dead_letters_of_a_load_are_of_the_same_form(tmp_path, capsys):
         capsys.readouterr()
         assert replay.main(flags(server, path, f"--table_name={TABLE}")) == 0
         assert sorted(map(id_of, server.db.items(TABLE))) == [1, 2]
+
+
+# --- deletes that are ordered ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [["--order_by=v", "--partitioned_by=id"], []], ids=["order", "-"])
+@pytest.mark.parametrize(
+    "element", [{"id": 1, "v": 5, "op": "-D"}, Delete({"id": 1, "v": 5})], ids=["row", "Delete"]
+)
+def test_a_delete_that_was_ordered_is_deleted_again(tmp_path, element, more):
+    path = tmp_path / "failed.jsonl"
+    refused = Faults.script([Rejected()], operations=["BatchWriteItem"])
+    with serving(refused) as server:
+        server.db.call("PutItem", {"TableName": TABLE, "Item": {"id": {"N": "1"}}})
+        options = {"partitioned_by": ["id"], "order_by": "v", "change_kind": "op"}
+        write(server, [(element, 1.0)], path, **options)
+        assert [each.operation for each in letters(path)] == ["delete"]
+        assert server.db.items(TABLE)
+        assert replay.main(flags(server, path, *more)) == 0
+        assert not server.db.items(TABLE)

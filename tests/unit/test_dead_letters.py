@@ -86,9 +86,19 @@ def test_the_operation_of_a_refused_element(element, operation):
     assert DeadLetter.of(failed(element)).operation == operation
 
 
-def test_a_letter_stays_itself():
+def test_a_letter_stays_itself_but_for_an_event_time_that_it_lacks():
     letter = DeadLetter({"id": 1}, "put")
     assert DeadLetter.of(letter) is letter
+    assert DeadLetter.of(letter, 7) == dataclasses.replace(letter, timestamp=7)
+    assert DeadLetter.of(DeadLetter.of(letter, 7), 8).timestamp == 7
+
+
+def test_what_orders_a_delete_goes_with_it():
+    letter = DeadLetter({"id": 1}, "delete", "t", beside={"v": 5})
+    again = DeadLetter.from_line(letter.to_line())
+    assert again == letter
+    assert again.record() == Delete({"id": 1}, {"v": 5})
+    assert "beside" not in DeadLetter({"id": 1}, "delete", "t").to_line()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,8 @@ def test_a_letter_stays_itself():
         ("[]", "an object with element"),
         ('{"table": "t"}', "an object with element"),
         ('{"element": {}, "retryable": true}', "'retryable' is no field"),
+        ('{"element": {}, "beside": 7}', "'beside' has no value that it may have"),
+        ('{"element": {}, "timestamp": 9223372036854775001}', "'timestamp' has no value that"),
         ('{"element": {}, "operation": "PUT"}', "'operation' has no value that it may have"),
         ('{"element": {}, "retriable": 1}', "'retriable' has no value"),
         ('{"element": {}, "attempts": true}', "'attempts' has no value"),

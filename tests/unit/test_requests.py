@@ -287,6 +287,21 @@ def test_a_delete_may_tell_its_order_and_its_record_beside_the_key() -> None:
         factory.request(Delete({"k": 1, "g": "a", "v": 7, "other": True}), 0)
 
 
+@pytest.mark.parametrize("key", [TableKey(("k",)), None], ids=["known", "unknown"])
+def test_of_what_stands_beside_a_deletes_key_only_what_is_asked_for_is_taken(
+    key: TableKey | None,
+) -> None:
+    element = Delete({"k": 1}, {"v": 7, "other": object()})
+    ordered = RequestFactory("t", key, ("k",), order_by="v")
+    made = request(ordered, element)
+    assert made.order == request(ordered, {"k": 1, "v": 7}).order
+    assert orjson.loads(made.body) == {"DeleteRequest": {"Key": {"k": {"N": "1"}}}}
+    assert ordered.beside_key(element) == {"v": {"N": "7"}}
+    plain = RequestFactory("t", key, ("k",))
+    assert request(plain, element).body == made.body
+    assert plain.beside_key(element) == {}
+
+
 @pytest.mark.parametrize(("partitioned_by", "key"), [(("k",), "k"), (("k", "v"), "kv")])
 def test_without_a_known_key_a_delete_goes_without_what_only_orders_it(
     partitioned_by: tuple[str, ...], key: str
