@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
 
 from sqlglot import exp, parser
-from sqlglot.optimizer.annotate_types import annotate_types
 
 from beam_dynamodb.sql_text import Flink
+from pipelines import sql_casts
+from pipelines.sql_casts import Untranslatable, call, family, whole
 
-__all__ = ["MACROS", "FlinkQuery", "in_duckdb"]
+__all__ = ["FlinkQuery", "Source", "in_duckdb"]
 
 _AS_THEY_ARE = (
     "TIMESTAMPDIFF", "TIMESTAMPADD", "DATE_FORMAT", "TO_TIMESTAMP", "TO_TIMESTAMP_LTZ", "TO_DATE",
@@ -18,8 +21,8 @@ _AS_THEY_ARE = (
     "JSON_VALUE", "JSON_QUERY", "JSON_EXISTS", "TO_BASE64", "FROM_BASE64", "INITCAP", "SHA1",
     "REGEXP_EXTRACT",
     "SHA224", "SHA256", "SHA384", "SHA512", "MD5", "LOCATE", "INSTR", "ROW", "LOG", "LOG10", "UUID",
-    "CONVERT_TZ", "TRUNCATE", "HEX", "CARDINALITY", "ELEMENT", "CHR", "RAND", "RAND_INTEGER",
-    "IFNULL",
+    "CONVERT_TZ", "TRUNCATE", "TRUNC", "HEX", "CARDINALITY", "ELEMENT", "CHR", "RAND",
+    "RAND_INTEGER", "IFNULL", "CONCAT_WS", "DAYOFWEEK", "LOCALTIME", "LOCALTIMESTAMP",
 )  # fmt: skip
 
 
@@ -40,97 +43,166 @@ class FlinkQuery(Flink):
             if name not in _AS_THEY_ARE
         }
         NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {
-            **parser.Parser.NO_PAREN_FUNCTIONS,
+            kind: build
+            for kind, build in parser.Parser.NO_PAREN_FUNCTIONS.items()
+            if kind.name not in _AS_THEY_ARE
         }
 
 
-MACROS = """
-CREATE MACRO flink_split_index(s, d, i) AS string_split(s, d)[i + 1];
-CREATE MACRO flink_initcap(s) AS array_to_string(
-  list_transform(string_split(lower(s), ' '), lambda x: upper(x[1]) || x[2:]), ' ');
-CREATE MACRO flink_to_base64(s) AS to_base64(encode(s));
-CREATE MACRO flink_from_base64(s) AS decode(from_base64(s));
-CREATE MACRO flink_locate(sub, s) AS instr(s, sub);
-CREATE MACRO flink_unix_seconds(t) AS CAST(epoch(t) AS BIGINT);
-CREATE MACRO flink_log(b, x) AS ln(x) / ln(b);
-CREATE MACRO flink_truncate(x, n) AS trunc(x * pow(10, n)) / pow(10, n);
-CREATE MACRO flink_cardinality(x) AS len(x);
-CREATE MACRO flink_hex(x) AS hex(x);
-CREATE MACRO flink_rand_integer(n) AS CAST(floor(random() * n) AS INTEGER);
-"""
-
 _SIMPLE = {
-    "SPLIT_INDEX": "flink_split_index",
     "INITCAP": "flink_initcap",
+    "SPLIT_INDEX": "flink_split_index",
     "TO_BASE64": "flink_to_base64",
     "FROM_BASE64": "flink_from_base64",
-    "LOCATE": "flink_locate",
     "INSTR": "instr",
-    "JSON_VALUE": "json_extract_string",
-    "JSON_QUERY": "json_extract",
-    "JSON_EXISTS": "json_exists",
     "REGEXP": "regexp_matches",
     "LOG10": "log10",
-    "TRUNCATE": "flink_truncate",
-    "CARDINALITY": "flink_cardinality",
     "HEX": "flink_hex",
     "CHR": "chr",
     "MD5": "md5",
     "SHA1": "sha1",
     "SHA256": "sha256",
-    "RAND": "random",
     "RAND_INTEGER": "flink_rand_integer",
     "IFNULL": "coalesce",
 }
 
-_JAVA_TIME = (
-    ("yyyy", "%Y"), ("yy", "%y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("hh", "%I"),
-    ("mm", "%M"), ("ss", "%S"), ("SSSSSS", "%f"), ("SSS", "%g"), ("a", "%p"), ("EEE", "%a"),
-    ("DDD", "%j"),
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Source:
+    """What a query reads, as its translation needs to know it.
+
+    Attributes:
+        name: The table's name.
+        digits: The precision of each column that is a time.
+    """
+
+    name: str
+    digits: Mapping[str, int]
 
 
-class Untranslatable(ValueError):
-    """A function, or a way to use one, that is not supported; `node` tells where it stands."""
-
-    def __init__(self, reason: str, node: exp.Expr) -> None:
-        super().__init__(reason)
-        self.node = node
-
-
-def in_duckdb(query: exp.Expr, schema: Mapping[str, Mapping[str, str]]) -> str:
+def in_duckdb(query: exp.Expr, kinds: Callable[[str], list[str]], source: Source) -> str:
     """A query of Flink's in DuckDB's words.
 
     Args:
-        query: As `FlinkQuery` parses it.
-        schema: DuckDB's type of each column by table.
+        query: As `FlinkQuery` parses it; it is changed.
+        kinds: DuckDB's types of the columns of a query in DuckDB's words.
+        source: What the query reads.
 
     Raises:
         Untranslatable: It uses what can't be said in DuckDB.
     """
-    query = query.transform(_constructors)
-    _qualify(query, schema)
-    query = annotate_types(query, schema=dict(schema), dialect=FlinkQuery)
-    query = query.transform(_typed)
-    return query.transform(_functions).sql("duckdb")
+    return _Translation(kinds, source).query(query.transform(_constructors)).sql("duckdb")
 
 
-def _qualify(query: exp.Expr, schema: Mapping[str, Mapping[str, str]]) -> None:
-    """Says of columns which table they are of, so that their types are known."""
-    for column in query.find_all(exp.Column):
-        select = column.parent_select
-        source = select.find(exp.From) if select else None
-        table = source.this if source else None
-        if not isinstance(table, exp.Table) or column.table:
-            continue
-        if column.name in schema.get(table.name, {}):
-            column.set("table", exp.to_identifier(table.alias_or_name, quoted=True))
+class _Translation:
+    """One query's translation, from the inside out, as the types of what is inside decide."""
+
+    def __init__(self, kinds: Callable[[str], list[str]], source: Source) -> None:
+        self._kinds = kinds
+        self._source = source
+        self._ctes: list[exp.Expr] = []
+        self._from: exp.Expr | None = None
+
+    def query(self, query: exp.Expr) -> exp.Expr:
+        """A SELECT or VALUES, with what it reads from."""
+        for each in getattr(query, "ctes", ()):
+            self.query(each.this)
+            self._ctes.append(each)
+        for each in list(_inner(query)):
+            self.query(each)
+        self._from = query.args.get("from_")
+        for root in _expressions(query):
+            for node in reversed(list(root.dfs())):
+                made = self._translated(node.copy())
+                if made is not None:
+                    node.replace(made)
+        return query
+
+    def _translated(self, node: exp.Expr) -> exp.Expr | None:
+        """What stands for a node whose parts are translated; None where it stays."""
+        build = _BY_CLASS.get(type(node))
+        if isinstance(node, exp.Anonymous):
+            name = str(node.this).upper()
+            if name in _SIMPLE:
+                return call(_SIMPLE[name], *node.expressions)
+            build = _BUILDERS.get(name)
+        return build(_Call(node, self)) if build else None
+
+    def kind(self, node: exp.Expr) -> str:
+        """DuckDB's type of an expression of the SELECT at hand."""
+        asked = exp.Select(expressions=[exp.alias_(node.copy(), "k", quoted=True)])
+        if self._from is not None:
+            asked.set("from_", self._from.copy())
+        if self._ctes:
+            asked.set("with_", exp.With(expressions=[each.copy() for each in self._ctes]))
+        return self._kinds(asked.sql("duckdb"))[0]
+
+    def digits(self, node: exp.Expr) -> int | None:
+        """The precision of a time, where it is plain."""
+        if isinstance(node, exp.Paren):
+            return self.digits(node.this)
+        table = self._from.this if self._from is not None else None
+        if isinstance(node, exp.Column) and isinstance(table, exp.Table):
+            is_source = table.name == self._source.name
+            is_column = is_source and node.table in ("", table.alias_or_name)
+            return self._source.digits.get(node.name) if is_column else None
+        found: int | None = node.meta.get("digits")
+        return found
+
+    def text(self, node: exp.Expr) -> exp.Expr:
+        """An expression's value as Flink prints it."""
+        digits = self.digits(node)
+        if digits is not None:
+            node.meta["digits"] = digits
+        return sql_casts.text(node, self.kind(node))
+
+
+def _inner(query: exp.Expr) -> Iterator[exp.Expr]:
+    """The queries that stand in FROM."""
+    found = query.args.get("from_")
+    table = found.this if found is not None else None
+    if isinstance(table, exp.Subquery):
+        yield table.this
+    elif isinstance(table, exp.Values):
+        yield table
+
+
+def _expressions(query: exp.Expr) -> Iterator[exp.Expr]:
+    """What a query computes: its columns and its condition."""
+    yield from list(query.expressions)
+    where = query.args.get("where")
+    if where is not None:
+        yield where
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A node to translate, and what tells the types of its parts."""
+
+    node: Any
+    by: _Translation
+
+    @property
+    def arguments(self) -> list[Any]:
+        """What a function is called with."""
+        found: list[Any] = self.node.expressions
+        return found
+
+    def take(self, fewest: int, most: int) -> list[Any]:
+        """The arguments, if they are so many."""
+        if not fewest <= len(self.arguments) <= most:
+            self.refuse(f"{str(self.node.this).upper()} with {len(self.arguments)} arguments")
+        return self.arguments
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raises Untranslatable."""
+        raise Untranslatable(f"{what} is not supported", self.node)
 
 
 def _constructors(node: exp.Expr) -> exp.Expr:
-    """`MAP[k, v]`, which parses as a column in brackets."""
-    if isinstance(node, exp.Column) and node.name.upper() in _LOCAL:
-        return exp.cast(exp.CurrentTimestamp(), _LOCAL[node.name.upper()])
+    """`MAP[k, v]` and the words that stand for the time, which parse as columns."""
+    if isinstance(node, exp.Column) and node.name.upper() in _LOCAL and not node.table:
+        return _LOCAL[node.name.upper()].copy()
     if not (isinstance(node, exp.Bracket) and _is_map_word(node.this)):
         return node
     items = node.expressions
@@ -140,7 +212,10 @@ def _constructors(node: exp.Expr) -> exp.Expr:
     return exp.Map(keys=keys, values=values)
 
 
-_LOCAL = {"LOCALTIME": "TIME", "LOCALTIMESTAMP": "TIMESTAMP"}
+_LOCAL = {
+    "LOCALTIME": exp.Localtime(),
+    "LOCALTIMESTAMP": exp.cast(exp.CurrentTimestamp(), "TIMESTAMP"),
+}
 
 
 def _is_map_word(node: exp.Expr) -> bool:
@@ -151,164 +226,325 @@ def _is_map_word(node: exp.Expr) -> bool:
     )
 
 
-def _typed(node: exp.Expr) -> exp.Expr:
-    """What depends on the operands' types: division, and casts, which round in DuckDB."""
-    if isinstance(node, exp.Div):
-        whole = all(each.type and each.type.this in _INTEGERS for each in (node.left, node.right))
-        if whole:
-            return exp.IntDiv(this=node.left, expression=node.right)
-        node.set("typed", None)
-    if type(node) in (exp.Cast, exp.TryCast):
-        return _cast(node)
-    return node
+# --- by the types of their operands --------------------------------------------------------
 
 
-_INTEGERS = exp.DataType.INTEGER_TYPES
-_FRACTIONS = exp.DataType.REAL_TYPES
+def _division(found: _Call) -> exp.Expr:
+    kinds = found.by.kind(found.node.left), found.by.kind(found.node.right)
+    return sql_casts.divided(found.node, kinds)
 
 
-def _cast(node: exp.Expr) -> exp.Expr:
-    target, source = node.args["to"], node.this.type
-    if target.this in _INTEGERS and source is not None and source.this in _FRACTIONS:
-        node.set("this", exp.Anonymous(this="trunc", expressions=[node.this]))
-    if target.this in exp.DataType.TEXT_TYPES:
-        target = exp.DataType.build("TEXT")
-        node.set("to", target)
-        if source is not None and source.this == exp.DataType.Type.BOOLEAN:
-            return exp.Upper(this=node)
-    return node
+def _cast(found: _Call) -> exp.Expr:
+    value = found.node.this
+    digits = found.by.digits(value)
+    if digits is not None:
+        value.meta["digits"] = digits
+    return sql_casts.cast(found.node, found.by.kind(value))
 
 
-def _functions(node: exp.Expr) -> exp.Expr:
-    if not isinstance(node, exp.Anonymous):
-        return node
-    name = str(node.this).upper()
-    if name in _SIMPLE:
-        return exp.Anonymous(this=_SIMPLE[name], expressions=node.expressions)
-    build = _BUILDERS.get(name)
-    return build(node, node.expressions) if build else node
+def _whole_number(found: _Call) -> exp.Expr:
+    """CEIL and FLOOR, which are doubles in DuckDB, and so not exact, of integers too."""
+    if found.node.args.get("to") or found.node.args.get("decimals"):
+        found.refuse(f"{type(found.node).__name__.upper()} … TO")
+    is_whole = family(found.by.kind(found.node.this)) == "integer"
+    made: exp.Expr = exp.Paren(this=found.node.this) if is_whole else found.node
+    return made
 
 
-def _call(name: str, *arguments: Any) -> exp.Expr:
-    return exp.Anonymous(this=name, expressions=list(arguments))
+def _round(found: _Call) -> exp.Expr:
+    """ROUND of a double goes by its shortest digits, as BigDecimal.valueOf has it."""
+    kind = found.by.kind(found.node.this)
+    if family(kind) != "double":
+        made: exp.Expr = found.node
+        return made
+    digits = found.node.args.get("decimals") or whole(0)
+    return sql_casts.shortened("flink_round", found.node.this, digits, kind)
 
 
-def _concat(_: exp.Expr, texts: list[Any]) -> exp.Expr:
+def _truncate(found: _Call) -> exp.Expr:
+    number, *rest = found.take(1, 2)
+    digits = rest[0] if rest else whole(0)
+    return sql_casts.shortened("flink_truncate", number, digits, found.by.kind(number))
+
+
+def _joined(found: _Call) -> exp.Expr:
+    """`||`, whose sides Flink makes text."""
+    left, right = found.by.text(found.node.left), found.by.text(found.node.right)
+    return exp.DPipe(this=left, expression=right, safe=True)
+
+
+def _concat(found: _Call) -> exp.Expr:
     """CONCAT, which gives NULL where any text is NULL."""
-    whole: exp.Expr = exp.cast(texts[0], "TEXT")
+    texts = [found.by.text(each) for each in found.arguments]
+    made = texts[0]
     for each in texts[1:]:
-        whole = exp.DPipe(this=whole, expression=exp.cast(each, "TEXT"), safe=True)
-    return exp.Paren(this=whole)
+        made = exp.DPipe(this=made, expression=each, safe=True)
+    return exp.Paren(this=made)
 
 
-def _regexp_replace(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    return _call("regexp_replace", *arguments, exp.Literal.string("g"))
+def _concat_ws(found: _Call) -> exp.Expr:
+    """CONCAT_WS, which passes over a text that is NULL."""
+    return call("concat_ws", *(found.by.text(each) for each in found.arguments))
 
 
-def _log(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    return _call("ln", *arguments) if len(arguments) == 1 else _call("flink_log", *arguments)
+def _extreme(found: _Call) -> exp.Expr:
+    """GREATEST and LEAST, which are NULL where any value is."""
+    values = [found.node.this, *found.node.expressions]
+    nulls = [exp.Is(this=each.copy(), expression=exp.Null()) for each in values]
+    return exp.Case(ifs=[exp.If(this=exp.or_(*nulls), true=exp.Null())], default=found.node)
+
+
+def _cardinality(found: _Call) -> exp.Expr:
+    (value,) = found.take(1, 1)
+    is_map = found.by.kind(value).startswith("MAP(")
+    return exp.cast(call("cardinality" if is_map else "len", value), "BIGINT")
+
+
+# --- numbers and texts ---------------------------------------------------------------------
+
+
+def _log(found: _Call) -> exp.Expr:
+    numbers = found.take(1, 2)
+    return call("ln", *numbers) if len(numbers) == 1 else call("flink_log", *numbers)
+
+
+def _rand(found: _Call) -> exp.Expr:
+    found.take(0, 0)
+    return call("random")
+
+
+def _side(found: _Call) -> exp.Expr:
+    name = "flink_left" if isinstance(found.node, exp.Left) else "flink_right"
+    return call(name, found.node.this, found.node.expression)
+
+
+def _substring(found: _Call) -> exp.Expr:
+    text, start = found.node.this, found.node.args.get("start") or whole(1)
+    length = found.node.args.get("length")
+    if length is None:
+        return call("flink_substring", text, start)
+    return call("flink_substring_of", text, start, length)
+
+
+def _locate(found: _Call) -> exp.Expr:
+    return call("flink_locate", *found.take(2, 2))
+
+
+_GROUP = re.compile(r"\\(.)|\$(\d)(?!\d)|([\\$])")
+
+
+def _regexp_replace(found: _Call) -> exp.Expr:
+    r"""The replacement's groups are `$1` in Java, `\1` in DuckDB."""
+    text, pattern, by = found.take(3, 3)
+    if not (isinstance(by, exp.Literal) and by.is_string):
+        found.refuse("REGEXP_REPLACE by what is no constant")
+    made = _GROUP.sub(lambda part: _in_re2(found, part), by.name)
+    return call("regexp_replace", text, pattern, exp.Literal.string(made), exp.Literal.string("g"))
+
+
+def _in_re2(found: _Call, part: re.Match[str]) -> str:
+    escaped, group, alone = part.groups()
+    if alone:
+        found.refuse(f"'{alone}' alone in the replacement of REGEXP_REPLACE")
+    return f"\\{group}" if group else escaped.replace("\\", "\\\\")
+
+
+def _regexp_extract(found: _Call) -> exp.Expr:
+    """NULL where nothing matches."""
+    text, pattern, *group = found.take(2, 3)
+    return call("flink_regexp_extract", text, pattern, *(group or [whole(0)]))
+
+
+# --- JSON ----------------------------------------------------------------------------------
+
+_JSON_PATH = re.compile(r"(?:(?:lax|strict)\s+)?(\$(?:\.\w+|\['[^'\"]*'\]|\[\d+\])*)")
+
+
+def _json(found: _Call) -> exp.Expr:
+    text, path = found.take(2, 2)
+    name = str(found.node.this).upper()
+    plain = isinstance(path, exp.Literal) and _JSON_PATH.fullmatch(path.name.strip())
+    if not plain:
+        found.refuse(f"{name} with a path other than a constant such as '$.a.b[0]'")
+    made = re.sub(r"\['([^']*)'\]", r'."\1"', plain[1])
+    return call(f"flink_{name.lower()}", text, exp.Literal.string(made))
+
+
+# --- times ---------------------------------------------------------------------------------
+
+
+def _extract(found: _Call) -> exp.Expr:
+    unit = found.node.name.upper()
+    if unit in ("DOW", "DAYOFWEEK"):
+        return _from_sunday(found.node.expression)
+    if unit == "EPOCH":
+        return call("flink_unix_seconds", exp.cast(found.node.expression, "TIMESTAMP"))
+    if unit not in _UNITS:
+        found.refuse(f"EXTRACT({unit} …)")
+    made: exp.Expr = found.node
+    return made
+
+
+_UNITS = (
+    "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "DOY", "ISODOW",
+    "ISOYEAR", "DECADE", "CENTURY", "MILLENNIUM",
+)  # fmt: skip
+
+
+def _day_of_week(found: _Call) -> exp.Expr:
+    return _from_sunday(*found.take(1, 1))
+
+
+def _from_sunday(moment: exp.Expr) -> exp.Expr:
+    """The day of the week, Sunday being 1."""
+    return exp.Paren(this=exp.Add(this=call("dayofweek", moment), expression=whole(1)))
 
 
 def _unit(node: exp.Expr) -> exp.Expr:
     return exp.Literal.string(node.name.lower())
 
 
-def _timestampdiff(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
+def _timestampdiff(found: _Call) -> exp.Expr:
     """Whole units between two times, rounded towards zero."""
-    unit, first, last = arguments
-    return _call("datesub", _unit(unit), first, last)
+    unit, first, last = found.take(3, 3)
+    return call("datesub", _unit(unit), first, last)
 
 
-def _timestampadd(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    unit, count, moment = arguments
+def _timestampadd(found: _Call) -> exp.Expr:
+    unit, count, moment = found.take(3, 3)
     one = exp.Interval(this=exp.Literal.string("1"), unit=exp.var(unit.name.upper()))
     return exp.Paren(
         this=exp.Add(this=moment, expression=exp.Mul(this=exp.Paren(this=count), expression=one))
     )
 
 
+_JAVA_TIME = {
+    "yyyy": "%Y", "yy": "%y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "M": "%-m", "dd": "%d",
+    "d": "%-d", "HH": "%H", "H": "%-H", "hh": "%I", "h": "%-I", "mm": "%M", "m": "%-M",
+    "ss": "%S", "s": "%-S", "SSS": "%g", "SSSSSS": "%f", "SSSSSSSSS": "%n", "a": "%p",
+    "EEE": "%a", "E": "%a", "EEEE": "%A", "DDD": "%j",
+}  # fmt: skip
+_PART = re.compile(r"''|'((?:[^']|'')*)'|([A-Za-z])\2*|.", re.DOTALL)
+
+
 def _format(node: Any) -> exp.Expr:
     """A pattern of Java's as one of strftime's."""
     if not isinstance(node, exp.Literal):
         raise Untranslatable("the pattern of a time must be a constant", node)
-    rest, made = node.name, ""
-    while rest:
-        java, c = next((pair for pair in _JAVA_TIME if rest.startswith(pair[0])), ("", ""))
-        if java:
-            made, rest = made + c, rest[len(java) :]
-        elif rest[0] == "'":
-            text, _, rest = rest[1:].partition("'")
-            made += text.replace("%", "%%")
-        elif rest[0].isalpha():
-            raise Untranslatable(f"'{rest[0]}' in the pattern of a time is not supported", node)
-        else:
-            made, rest = made + rest[0].replace("%", "%%"), rest[1:]
-    return exp.Literal.string(made)
+    return exp.Literal.string("".join(_strftime(each, node) for each in _PART.finditer(node.name)))
+
+
+def _strftime(part: re.Match[str], node: exp.Expr) -> str:
+    if part[2]:
+        if part[0] not in _JAVA_TIME:
+            raise Untranslatable(f"'{part[0]}' in the pattern of a time is not supported", node)
+        return _JAVA_TIME[part[0]]
+    if part[0] in "'#{}[]":
+        raise Untranslatable(f'"{part[0]}" alone in the pattern of a time has no meaning', node)
+    text = part[0] if part[1] is None else part[1]
+    return text.replace("''", "'").replace("%", "%%")
 
 
 def _default_format() -> exp.Expr:
     return exp.Literal.string("yyyy-MM-dd HH:mm:ss")
 
 
-def _date_format(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    moment, pattern = arguments
-    return _call("strftime", exp.cast(moment, "TIMESTAMP"), _format(pattern))
+def _date_format(found: _Call) -> exp.Expr:
+    moment, pattern = found.take(2, 2)
+    return call("strftime", exp.cast(moment, "TIMESTAMP"), _format(pattern))
 
 
-def _to_timestamp(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
+def _to_timestamp(found: _Call) -> exp.Expr:
     """NULL where the text is no time, as in Flink."""
-    if len(arguments) == 1:
-        return exp.TryCast(this=arguments[0], to=exp.DataType.build("TIMESTAMP"))
-    return _call("try_strptime", arguments[0], _format(arguments[1]))
+    text, *pattern = found.take(1, 2)
+    if pattern:
+        made = call("try_strptime", text, _format(pattern[0]))
+    else:
+        made = exp.TryCast(this=text, to=exp.DataType.build("TIMESTAMP"))
+    made.meta["digits"] = 3
+    return made
 
 
-def _to_date(node: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    return exp.TryCast(this=_to_timestamp(node, arguments), to=exp.DataType.build("DATE"))
+def _to_date(found: _Call) -> exp.Expr:
+    return exp.TryCast(this=_to_timestamp(found), to=exp.DataType.build("DATE"))
 
 
-def _to_timestamp_ltz(node: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    number = arguments[0]
-    precision = arguments[1].name if len(arguments) > 1 else "3"
+def _to_timestamp_ltz(found: _Call) -> exp.Expr:
+    number, *rest = found.take(1, 2)
+    precision = rest[0].name if rest else "3"
     if precision not in ("0", "3"):
-        raise Untranslatable("the precision of TO_TIMESTAMP_LTZ must be 0 or 3", node)
-    scale = exp.Literal.number("1000.0" if precision == "3" else "1.0")
-    return _call("to_timestamp", exp.Div(this=exp.Paren(this=number), expression=scale))
+        raise Untranslatable("the precision of TO_TIMESTAMP_LTZ must be 0 or 3", found.node)
+    if family(found.by.kind(number)) != "integer":
+        found.refuse("TO_TIMESTAMP_LTZ of what is no integer")
+    count: exp.Expr = exp.cast(number, "BIGINT")
+    if precision == "0":
+        count = exp.Mul(this=count, expression=whole(1000))
+    made = exp.cast(call("epoch_ms", count), "TIMESTAMPTZ")
+    made.meta["digits"] = 3
+    return made
 
 
-def _from_unixtime(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    pattern = arguments[1] if len(arguments) > 1 else _default_format()
-    moment = _call("make_timestamp", exp.Mul(this=exp.cast(arguments[0], "BIGINT"),
-                                             expression=exp.Literal.number(1_000_000)))  # fmt: skip
-    return _call("strftime", moment, _format(pattern))
+def _from_unixtime(found: _Call) -> exp.Expr:
+    seconds, *pattern = found.take(1, 2)
+    moment = call("make_timestamp", exp.Mul(this=exp.cast(seconds, "BIGINT"),
+                                            expression=whole(1_000_000)))  # fmt: skip
+    return call("strftime", moment, _format(pattern[0] if pattern else _default_format()))
 
 
-def _unix_timestamp(_: exp.Expr, arguments: list[Any]) -> exp.Expr:
-    if not arguments:
-        return _call("flink_unix_seconds", _call("now"))
-    pattern = arguments[1] if len(arguments) > 1 else _default_format()
-    return _call("flink_unix_seconds", _call("strptime", arguments[0], _format(pattern)))
+def _unix_timestamp(found: _Call) -> exp.Expr:
+    if not found.arguments:
+        return call("flink_unix_seconds", call("now"))
+    text, *pattern = found.take(1, 2)
+    parsed = call("strptime", text, _format(pattern[0] if pattern else _default_format()))
+    return call("flink_unix_seconds", parsed)
 
 
-def _row(_: exp.Expr, values: list[Any]) -> exp.Expr:
+def _row(found: _Call) -> exp.Expr:
     pairs = (
         exp.PropertyEQ(this=exp.to_identifier(f"f{index}"), expression=each)
-        for index, each in enumerate(values)
+        for index, each in enumerate(found.arguments)
     )
     return exp.Struct(expressions=list(pairs))
 
 
-_BUILDERS: dict[str, Callable[[exp.Expr, list[Any]], exp.Expr]] = {
+_BY_CLASS: dict[type[exp.Expr], Callable[[_Call], exp.Expr]] = {
+    exp.Div: _division,
+    exp.Cast: _cast,
+    exp.TryCast: _cast,
+    exp.Ceil: _whole_number,
+    exp.Floor: _whole_number,
+    exp.Round: _round,
+    exp.DPipe: _joined,
+    exp.Greatest: _extreme,
+    exp.Least: _extreme,
+    exp.Left: _side,
+    exp.Right: _side,
+    exp.Substring: _substring,
+    exp.Extract: _extract,
+}
+
+_BUILDERS: dict[str, Callable[[_Call], exp.Expr]] = {
+    "CARDINALITY": _cardinality,
     "CONCAT": _concat,
-    "UUID": lambda _, __: exp.cast(_call("uuid"), "TEXT"),
-    "REGEXP_REPLACE": _regexp_replace,
-    "LOG": _log,
-    "TIMESTAMPDIFF": _timestampdiff,
-    "TIMESTAMPADD": _timestampadd,
+    "CONCAT_WS": _concat_ws,
     "DATE_FORMAT": _date_format,
+    "DAYOFWEEK": _day_of_week,
+    "FROM_UNIXTIME": _from_unixtime,
+    "JSON_EXISTS": _json,
+    "JSON_QUERY": _json,
+    "JSON_VALUE": _json,
+    "LOCATE": _locate,
+    "LOG": _log,
+    "RAND": _rand,
+    "REGEXP_EXTRACT": _regexp_extract,
+    "REGEXP_REPLACE": _regexp_replace,
+    "ROW": _row,
+    "TIMESTAMPADD": _timestampadd,
+    "TIMESTAMPDIFF": _timestampdiff,
+    "TO_DATE": _to_date,
     "TO_TIMESTAMP": _to_timestamp,
     "TO_TIMESTAMP_LTZ": _to_timestamp_ltz,
-    "TO_DATE": _to_date,
-    "FROM_UNIXTIME": _from_unixtime,
+    "TRUNCATE": _truncate,
     "UNIX_TIMESTAMP": _unix_timestamp,
-    "ROW": _row,
+    "UUID": lambda _: exp.cast(call("uuid"), "TEXT"),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,9 @@ from beam_dynamodb.ddl import NOT_A_SOURCE, Table
 from beam_dynamodb.errors import RowError, SourceNotSupportedError, SqlError
 from beam_dynamodb.sql_text import statements
 from beam_dynamodb.sql_types import Column, SqlType, convert_row
-from pipelines.sql_functions import MACROS, FlinkQuery, Untranslatable, in_duckdb
+from pipelines.sql_casts import Untranslatable
+from pipelines.sql_functions import FlinkQuery, Source, in_duckdb
+from pipelines.sql_macros import connect
 from pipelines.sql_script import Insert, Script
 
 __all__ = ["Engine", "NotEvaluated", "Plan", "plan"]
@@ -84,10 +87,8 @@ def plan(script: Script, insert: Insert) -> Plan:
     for each in query.walk():
         _check_by_row(each, insert)
     _check_columns(query, source, insert)
-    try:
-        sql = _with_source(in_duckdb(query, _schema(source)), source)
-    except Untranslatable as fault:
-        _fail(str(fault), fault.node, insert)
+    _check_names(query, source, insert)
+    sql = _translated(query, source, insert)
     targets = _targets(insert)
     made = Plan(insert, source, sql, _constants(insert), targets)
     _check_result(made, query)
@@ -170,6 +171,48 @@ def _check_columns(query: exp.Expr, source: Table | None, insert: Insert) -> Non
         near = difflib.get_close_matches(column.name, known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         _fail(f"Column '{column.name}' not found in any table{hint}", column, insert)
+
+
+def _check_names(query: exp.Expr, source: Table | None, insert: Insert) -> None:
+    """Refuses names that DuckDB, to which `id` and `ID` are one, would take for each other."""
+    for names in _siblings(source):
+        twice = _twice(names)
+        if twice and source is not None:
+            source.name.fail(
+                f"Columns or fields of '{source.name.text}' differ only in case, which is not "
+                f"supported where a query reads them: {', '.join(twice)}"
+            )
+    for select in query.find_all(exp.Select):
+        names = [each.alias_or_name for each in select.expressions]
+        twice = _twice([each for each in names if each])
+        if twice and select is not query:
+            _fail(f"Columns of an inner query share a name: {', '.join(twice)}", select, insert)
+    for star in query.find_all(exp.Star):
+        found = star.parent_select.args.get("from_") if star.parent_select else None
+        if source is not None and source.computed and found and found.this.name == source.name.text:
+            _fail(
+                f"* is not supported of '{source.name.text}', which has computed columns: "
+                "name the columns",
+                star,
+                insert,
+            )
+
+
+def _siblings(source: Table | None) -> Iterator[list[str]]:
+    """The names of a table's columns, and of the fields of each ROW in it."""
+    if source is None:
+        return
+    yield [*(each.name for each in source.columns), *source.computed]
+    left = [each.type for each in source.columns]
+    while left:
+        kind = left.pop()
+        yield [name for name, _ in kind.fields]
+        left += [*kind.elements, *(each for _, each in kind.fields)]
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    counts = Counter(each.casefold() for each in names)
+    return [each for each in names if counts[each.casefold()] > 1]
 
 
 _UNITS = {
@@ -348,31 +391,53 @@ def _from_arrow(value: Any, kind: SqlType) -> Any:
     return value
 
 
-def _schema(source: Table | None) -> dict[str, dict[str, str]]:
-    if source is None:
-        return {}
-    simple = {"STRING": "TEXT", "BYTES": "BLOB", "TIMESTAMP_LTZ": "TIMESTAMPTZ"}
-    columns = {
-        each.name: simple.get(each.type.name, each.type.name)
-        for each in source.columns
-        if each.type.name not in ("ARRAY", "MAP", "ROW") and "INTERVAL" not in each.type.name
-    }
-    return {source.name.text: columns}
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _with_source(sql: str, source: Table | None) -> str:
-    """The query over the batch, which stands for the source with its computed columns."""
+def _translated(query: exp.Expr, source: Table | None, insert: Insert) -> str:
+    """The query in DuckDB's words, over the batch, which stands for the source."""
+    batch = _Batch(source)
+    try:
+        table = _source_query(batch, source)
+        known = _known(source)
+        return _with(
+            table, in_duckdb(query.copy(), lambda sql: batch.kinds(_with(table, sql)), known)
+        )
+    except Untranslatable as fault:
+        _fail(str(fault), fault.node, insert)
+    except duckdb.Error as fault:
+        _refuse_binding(fault, query, insert)
+    finally:
+        batch.close()
+
+
+def _known(source: Table | None) -> Source:
     if source is None:
+        return Source("", {})
+    times = ("TIME", "TIMESTAMP", "TIMESTAMP_LTZ")
+    columns = [each for each in source.columns if each.type.name in times]
+    return Source(source.name.text, {each.name: each.type.precision or 0 for each in columns})
+
+
+def _source_query(batch: _Batch, source: Table | None) -> str:
+    """The batch with the source's computed columns, as a table of WITH; empty without source."""
+    if source is None:
+        return ""
+    columns = ["*"]
+    for name, expression in source.computed.items():
+        parsed = sqlglot.parse_one(expression, read=FlinkQuery)
+        asked = exp.select(parsed).from_(_BATCH)
+        known = Source(_BATCH, _known(source).digits)
+        made = sqlglot.parse_one(in_duckdb(asked, batch.kinds, known), read="duckdb")
+        columns.append(f"{made.expressions[0].sql('duckdb')} AS {_quoted(name)}")
+    selected = ", ".join(columns)
+    return f"{_quoted(source.name.text)} AS (SELECT {selected} FROM {_BATCH})"  # noqa: S608 - the user's own statement
+
+
+def _with(table: str, sql: str) -> str:
+    if not table:
         return sql
-    computed = "".join(
-        f", {in_duckdb(sqlglot.parse_one(each, read=FlinkQuery), {})} AS {_quoted(name)}"
-        for name, each in source.computed.items()
-    )
-    table = f"{_quoted(source.name.text)} AS (SELECT *{computed} FROM {_BATCH})"  # noqa: S608 - the user's own statement
     if sql.upper().startswith("WITH "):
         return f"WITH {table}, {sql[5:]}"
     return f"WITH {table} {sql}"
@@ -393,23 +458,55 @@ class NotEvaluated(NamedTuple):
     reason: str
 
 
+class _Batch:
+    """A DuckDB with one table, which holds a batch of the source's rows."""
+
+    def __init__(self, source: Table | None) -> None:
+        self._connection = connect()
+        self._columns = source.columns if source else ()
+        self._arrow = pa.schema([(each.name, _arrow(each.type)) for each in self._columns])
+        self.fill([])
+
+    def close(self) -> None:
+        """Gives back its memory."""
+        self._connection.close()
+
+    def kinds(self, sql: str) -> list[str]:
+        """DuckDB's types of a query's columns, of which nothing is evaluated."""
+        return [str(each) for each in self._connection.sql(sql).types]
+
+    def result(self, sql: str) -> pa.Table:
+        """What a query gives."""
+        return self._connection.sql(sql).to_arrow_table()
+
+    def fill(self, batch: Sequence[Mapping[str, Any]]) -> None:
+        """Takes other rows in place of those it has."""
+        if self._columns:
+            table = pa.Table.from_arrays(self._arrays(batch), schema=self._arrow)
+            self._connection.register(_BATCH, table)
+
+    def _arrays(self, batch: Sequence[Mapping[str, Any]]) -> list[pa.Array]:
+        return [
+            pa.array(
+                [_in_arrow(row.get(each.name), each.type) for row in batch]
+                if each.type.name in _NESTED
+                else [row.get(each.name) for row in batch],
+                field.type,
+            )
+            for each, field in zip(self._columns, self._arrow, strict=True)
+        ]
+
+
 class Engine:
     """Evaluates one plan's query, in one thread."""
 
     def __init__(self, made: Plan) -> None:
         self._plan = made
-        self._connection = duckdb.connect(
-            config={"threads": 1, "preserve_insertion_order": True, "enable_external_access": False}
-        )
-        self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute(MACROS)
-        source = made.source
-        self._columns = source.columns if source else ()
-        self._arrow = pa.schema([(each.name, _arrow(each.type)) for each in self._columns])
+        self._batch = _Batch(made.source)
 
     def close(self) -> None:
         """Gives back its memory."""
-        self._connection.close()
+        self._batch.close()
 
     def result_schema(self) -> list[Any]:
         """Names and types of the result's columns."""
@@ -450,23 +547,8 @@ class Engine:
             yield {**constants, **dict(zip(names, values, strict=True))}
 
     def _result(self, batch: Sequence[Mapping[str, Any]]) -> pa.Table:
-        connection = self._connection
-        if self._columns:
-            connection.register(
-                _BATCH, pa.Table.from_arrays(self._arrays(batch), schema=self._arrow)
-            )
-        return connection.sql(self._plan.sql).to_arrow_table()
-
-    def _arrays(self, batch: Sequence[Mapping[str, Any]]) -> list[pa.Array]:
-        return [
-            pa.array(
-                [_in_arrow(row.get(each.name), each.type) for row in batch]
-                if each.type.name in _NESTED
-                else [row.get(each.name) for row in batch],
-                field.type,
-            )
-            for each, field in zip(self._columns, self._arrow, strict=True)
-        ]
+        self._batch.fill(batch)
+        return self._batch.result(self._plan.sql)
 
 
 def _first_line(fault: Exception) -> str:
