@@ -122,6 +122,8 @@ def _integral(value: exp.Expr, found: str) -> exp.Expr:
 def _moment(node: Any, target: Any) -> exp.Expr:
     """A time of the precision that the type names; finer digits are dropped."""
     digits = int(target.expressions[0].name) if target.expressions else None
+    if digits is not None and digits > 6:
+        raise Untranslatable("a precision of times finer than 6 digits is not supported", node)
     node.set("to", exp.DataType(this=target.this))
     made: exp.Expr = node
     if digits is not None and digits < 6:

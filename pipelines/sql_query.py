@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, NoReturn
 
 import duckdb
@@ -32,6 +32,7 @@ __all__ = ["Engine", "NotEvaluated", "Plan", "plan"]
 
 _BATCH = "flink_batch"
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\w.+:-]*")
 _BEAM_SQL = (
     "A SQL job here works row by row. For joins, aggregates and windows run Beam SQL "
     "(apache_beam.transforms.sql.SqlTransform) and write its result with WriteToDynamoDB"
@@ -88,6 +89,7 @@ def plan(script: Script, insert: Insert) -> Plan:
         _check_by_row(each, insert)
     _check_columns(query, source, insert)
     _check_names(query, source, insert)
+    _check_precision(source)
     sql = _translated(query, source, insert)
     targets = _targets(insert)
     made = Plan(insert, source, sql, _constants(insert), targets)
@@ -198,16 +200,36 @@ def _check_names(query: exp.Expr, source: Table | None, insert: Insert) -> None:
             )
 
 
+def _check_precision(source: Table | None) -> None:
+    """Refuses times finer than microseconds, of which DuckDB would drop the last digits."""
+    if source is None:
+        return
+    columns = source.columns
+    for column, kind in ((each, kind) for each in columns for kind in _kinds(each.type)):
+        if kind.name in ("TIMESTAMP", "TIMESTAMP_LTZ") and (kind.precision or 0) > _MICROS:
+            source.name.fail(
+                f"Column '{column.name}' of '{source.name.text}': a query reads times in "
+                f"microseconds, not {kind}. Declare {kind.name}({_MICROS})"
+            )
+
+
+_MICROS = 6
+
+
+def _kinds(kind: SqlType) -> Iterator[SqlType]:
+    """A type and all those within it."""
+    yield kind
+    for each in (*kind.elements, *(each for _, each in kind.fields)):
+        yield from _kinds(each)
+
+
 def _siblings(source: Table | None) -> Iterator[list[str]]:
     """The names of a table's columns, and of the fields of each ROW in it."""
     if source is None:
         return
     yield [*(each.name for each in source.columns), *source.computed]
-    left = [each.type for each in source.columns]
-    while left:
-        kind = left.pop()
-        yield [name for name, _ in kind.fields]
-        left += [*kind.elements, *(each for _, each in kind.fields)]
+    for each in source.columns:
+        yield from ([name for name, _ in kind.fields] for kind in _kinds(each.type))
 
 
 def _twice(names: Sequence[str]) -> list[str]:
@@ -372,7 +394,7 @@ def _in_arrow(value: Any, kind: SqlType) -> Any:
     return value
 
 
-_NESTED = ("TIMESTAMP", "TIMESTAMP_LTZ", "ARRAY", "MAP", "ROW")
+_NESTED = ("TIMESTAMP", "TIMESTAMP_LTZ", "INTERVAL DAY TO SECOND", "ARRAY", "MAP", "ROW")
 
 
 def _from_arrow(value: Any, kind: SqlType) -> Any:
@@ -384,6 +406,10 @@ def _from_arrow(value: Any, kind: SqlType) -> Any:
             _from_arrow(each, field)
             for each, (_, field) in zip(value.values(), kind.fields, strict=False)
         )
+    if kind.name == "INTERVAL DAY TO SECOND" and isinstance(value, pa.MonthDayNano):
+        if value.months:
+            raise ValueError("an interval of months is none of seconds")
+        return timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
     if kind.name == "ARRAY" and isinstance(value, list):
         return [_from_arrow(each, kind.elements[0]) for each in value]
     if kind.name == "MAP" and isinstance(value, list):
@@ -522,17 +548,16 @@ class Engine:
         batch is taken apart until the rows at fault stand alone, each in its place.
         """
         try:
-            result = self._result(batch)
-        except (duckdb.Error, pa.ArrowException) as fault:
+            made = list(self._sink_rows(self._result(batch)))
+        except _OF_A_ROW as fault:
             if len(batch) < 2:
-                reason = f"an expression of the query fails: {_first_line(fault)}"
-                yield NotEvaluated(batch[0], reason)
+                yield NotEvaluated(batch[0], _reason(fault))
                 return
             half = len(batch) // 2
             yield from self.rows(batch[:half])
             yield from self.rows(batch[half:])
             return
-        yield from self._sink_rows(result)
+        yield from made
 
     def _sink_rows(self, result: pa.Table) -> Iterator[dict[str, Any]]:
         targets, constants = self._plan.targets, self._plan.constants
@@ -551,6 +576,16 @@ class Engine:
         return self._batch.result(self._plan.sql)
 
 
-def _first_line(fault: Exception) -> str:
+_OF_A_ROW = (duckdb.Error, pa.ArrowException, ValueError, OverflowError, TypeError)
+"""What a value may cause, in DuckDB or on the way there and back."""
+
+
+def _reason(fault: Exception) -> str:
     """What a fault says, without the values that it quotes."""
-    return _QUOTED.sub("'…'", str(fault).split("\n")[0])
+    if not isinstance(fault, (duckdb.Error, pa.ArrowException)):
+        return (
+            "a value of the row, or of the query's result, is no Unicode text or too great: dates "
+            "go from the year 1 to 9999"
+        )
+    words = _QUOTED.sub("'…'", str(fault).split("\n")[0])
+    return f"an expression of the query fails: {_NUMBER.sub('…', words)}"

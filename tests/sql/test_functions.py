@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -268,6 +268,42 @@ def test_star_of_a_table_with_computed_columns_is_refused_as_their_place_is_not_
     assert evaluated(query, "x INT, z INT, y INT", [{"x": 1, "y": 2}], source) == [
         {"x": 1, "z": 2, "y": 2}
     ]
+
+
+def test_times_finer_than_microseconds_are_refused():
+    for kind in ("TIMESTAMP(9)", "ARRAY<TIMESTAMP_LTZ(7)>"):
+        source = f"CREATE TABLE src (at {kind}) WITH ('connector' = 'filesystem');\n"
+        with pytest.raises(SqlError, match="Column 'at' of 'src'.*microseconds") as refused:
+            planned("SELECT at FROM src", "r TIMESTAMP(9)", source)
+        assert refused.value.line == 1
+    with pytest.raises(SqlError, match="finer than 6 digits"):
+        planned("SELECT CAST(at AS TIMESTAMP(9)) FROM src", "r TIMESTAMP(9)")
+
+
+def test_a_value_beyond_what_a_batch_holds_is_a_bad_row_alone():
+    rows = [{**ROW, "name": "a"}, {**ROW, "name": "\ud800"}, {**ROW, "id": 99_999}]
+    query = "SELECT name, TIMESTAMPADD(YEAR, id, at) FROM src"
+    found = evaluated(query, "r STRING, t TIMESTAMP(3)", rows)
+    assert found[0]["r"] == "a"
+    assert [each.row for each in found[1:]] == rows[1:]
+    assert "no Unicode text or too great" in found[1].reason
+
+
+def test_a_bad_row_s_reason_quotes_none_of_its_numbers():
+    (found,) = evaluated("SELECT CAST(id AS TINYINT) FROM src", "r INT", [{**ROW, "id": 4711}])
+    assert "4711" not in found.reason
+    assert "INT64" in found.reason
+
+
+def test_intervals_are_those_of_seconds():
+    source = (
+        "CREATE TABLE src (id INT, i INTERVAL DAY TO SECOND) WITH ('connector' = 'filesystem');\n"
+    )
+    row = {"id": 1, "i": timedelta(seconds=90)}
+    sink = "r INTERVAL DAY TO SECOND"
+    for expression, days in (("INTERVAL '3' DAY", 3), ("i", 0)):
+        found = evaluated(f"SELECT {expression} FROM src", sink, [row], source)
+        assert found == [{"r": timedelta(days=days, seconds=0 if days else 90)}]
 
 
 def test_source_may_have_arrays_maps_and_rows_alone():
