@@ -94,6 +94,7 @@ def parse_script(text: str, *, of_page: bool = False) -> Script:
         SqlError: It can't be read; it says where.
         SourceNotSupportedError: It is a query of a table that can only be written.
     """
+    _check_hints(text)
     script = Script()
     in_set: Token | None = None
     for stream in statements(text):
@@ -111,6 +112,22 @@ def parse_script(text: str, *, of_page: bool = False) -> Script:
     if in_set is not None:
         in_set.fail("The statement set has no END")
     return script
+
+
+_HINT = re.compile(r"--[^\n]*|'[^']*'|`[^`]*`|(/\*\+)|/\*.*?\*/", re.DOTALL)
+
+
+def _check_hints(text: str) -> None:
+    """Refuses hints, which stand in comments and would be passed over without a word."""
+    hint = next((found for found in _HINT.finditer(text) if found[1]), None)
+    if hint is not None:
+        line = text.count("\n", 0, hint.start()) + 1
+        column = hint.start() - text.rfind("\n", 0, hint.start())
+        raise SqlError(
+            f"Hints are not supported: declare options in WITH (line {line}, column {column})",
+            line=line,
+            column=column,
+        )
 
 
 def _starts_set(stream: TokenStream) -> Token | None:
@@ -216,10 +233,17 @@ def _insert(script: Script, stream: TokenStream) -> Insert:
     partition = _partition(table, stream) if stream.found("PARTITION") else {}
     columns: tuple[str, ...] = ()
     if stream.next.is_word("("):
-        columns = tuple(_column(table, each, partition) for each in name_list(stream))
+        columns = _columns(table, name_list(stream), partition)
     if not stream.next.is_word("SELECT", "VALUES", "WITH"):
         stream.refuse("SELECT or VALUES")
     return Insert(table, partition, columns, stream.rest(), place)
+
+
+def _columns(table: Table, names: list[Token], partition: Mapping[str, str]) -> tuple[str, ...]:
+    taken = dict(partition)
+    for name in names:
+        taken[_column(table, name, taken)] = ""
+    return tuple(each.text for each in names)
 
 
 def _column(table: Table, name: Token, taken: Mapping[str, str]) -> str:

@@ -157,13 +157,19 @@ class ReadFiles(beam.PTransform[Any, Any]):
 
     def expand(self, begin: PBegin) -> PCollection[Any]:
         """Reads the rows."""
-        handler = _Dropped() if self._ignore else self._handler
+        handler = self._handler
         in_order = is_in_process(begin.pipeline.options)
         read = ReadRows(self._path, in_order=in_order, positions=True, **self._settings)
-        rows = begin | "Read" >> read.with_error_handler(handler)
-        declared, refused = rows | "Declare" >> beam.ParDo(
-            _Declare(self._columns, handled=handler is not None, all_needed=self._all_needed)
-        ).with_outputs(_REFUSED, main="rows")
+        rows = begin | "Read" >> read.with_error_handler(_Dropped() if self._ignore else handler)
+        declare = _Declare(
+            self._columns,
+            handled=handler is not None,
+            all_needed=self._all_needed,
+            lenient=self._ignore,
+        )
+        declared, refused = rows | "Declare" >> beam.ParDo(declare).with_outputs(
+            _REFUSED, main="rows"
+        )
         refused.element_type = DeadLetter
         if handler is not None:
             handler.add_error_pcollection(refused)
@@ -176,23 +182,30 @@ def _pattern(path: str) -> str:
     if "*" in path:
         return path
     is_folder = "." not in path.rsplit("/", 1)[-1] if "://" in path else Path(path).is_dir()
-    return f"{path.rstrip('/')}/*" if is_folder else path
+    # Names that begin with a dot or a low line are hidden, such as those of checksums.
+    return f"{path.rstrip('/')}/[!._]*" if is_folder else path
 
 
 class _Dropped:
-    """Takes bad rows and forgets them, as `ignore-parse-errors` asks."""
+    """Takes what is no row at all and forgets it, as `ignore-parse-errors` asks."""
 
     def add_error_pcollection(self, refused: Any) -> None:
         """Forgets them."""
 
 
 class _Declare(beam.DoFn):
-    """Rows of files to rows of the declared columns, by their types."""
+    """Rows of files to rows of the declared columns, by their types.
 
-    def __init__(self, columns: tuple[Column, ...], *, handled: bool, all_needed: bool) -> None:
+    A lenient one makes NULL of a value that is not of its type.
+    """
+
+    def __init__(
+        self, columns: tuple[Column, ...], *, handled: bool, all_needed: bool, lenient: bool
+    ) -> None:
         self._columns = columns
         self._handled = handled
         self._all_needed = all_needed
+        self._lenient = lenient
 
     def setup(self) -> None:
         """Makes the converter."""
@@ -205,7 +218,7 @@ class _Declare(beam.DoFn):
         try:
             if self._all_needed:
                 self._check_complete(row)
-            made = self._convert({name: row[name] for name in self._names if name in row})
+            made = self._declared(row)
         except RowError as fault:
             message = f"{where}, column {fault.message}." if where else f"{fault.message}."
             if not self._handled:
@@ -214,14 +227,61 @@ class _Declare(beam.DoFn):
             return [TaggedOutput(_REFUSED, letter)]
         return [SourceRow(made, where) if where else made]
 
+    def _declared(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {
+            each.name: _known(row[each.name], each.type)
+            for each in self._columns
+            if each.name in row
+        }
+        made: dict[str, Any]
+        try:
+            made = self._convert(fields)
+        except RowError:
+            if not self._lenient:
+                raise
+            kinds = {each.name: each.type for each in self._columns}
+            fitting = {name: _fitting(value, kinds[name]) for name, value in fields.items()}
+            made = self._convert(fitting)
+        return made
+
     def _check_complete(self, row: Mapping[str, Any]) -> None:
         missing = next((name for name in self._names if name not in row), None)
         if missing is not None:
             raise RowError(f"{missing}: the field is missing", path=missing)
 
 
+def _known(value: Any, kind: SqlType) -> Any:
+    """A value without the fields that no ROW in it declares, and truth as text in JSON's words."""
+    if isinstance(value, bool):
+        return str(value).lower() if kind.name in _TEXTS else value
+    return _within(value, kind, _known) if kind.elements or kind.fields else value
+
+
+def _fitting(value: Any, kind: SqlType) -> Any:
+    """A value with NULL in place of each part that is not of its type."""
+    value = _within(value, kind, _fitting)
+    try:
+        convert_row((Column("value", kind),))({"value": value})
+    except RowError:
+        return None
+    return value
+
+
+def _within(value: Any, kind: SqlType, change: Callable[[Any, SqlType], Any]) -> Any:
+    """A value with the parts of its ROW, ARRAY or MAP changed."""
+    if kind.name == "ROW" and isinstance(value, Mapping):
+        return {name: change(value[name], each) for name, each in kind.fields if name in value}
+    if kind.name == "MAP" and isinstance(value, Mapping):
+        return {key: change(each, kind.elements[1]) for key, each in value.items()}
+    if kind.name == "ARRAY" and isinstance(value, list):
+        return [change(each, kind.elements[0]) for each in value]
+    return value
+
+
 # --- datagen -------------------------------------------------------------------------------
 
+_TEXTS = ("CHAR", "VARCHAR", "STRING")
+_COUNTED = (*_TEXTS, "TINYINT", "SMALLINT", "INT", "BIGINT", "DECIMAL", "FLOAT", "DOUBLE")
 _LETTERS = string.hexdigits[:16]
 _RANGES = {
     "TINYINT": (-(2**7), 2**7 - 1),
@@ -286,6 +346,8 @@ def _field(table: Table, options: _Options, column: Column) -> dict[str, Any]:
     base = kind.name
     made: dict[str, Any] = {"kind": how, "type": kind, "count": None}
     if how == "sequence":
+        if base not in _COUNTED:
+            _fail(table, f"{prefix}.kind", f"datagen counts no values of type {kind}")
         for key in ("start", "end"):
             options.required(f"{prefix}.{key}")
             made[key] = options.number(f"{prefix}.{key}", 0)
@@ -293,7 +355,7 @@ def _field(table: Table, options: _Options, column: Column) -> dict[str, Any]:
         return made
     if how != "random":
         _fail(table, f"{prefix}.kind", f"Unsupported generator kind '{how}': random or sequence")
-    if base not in _MAKERS:
+    if not _is_made(kind):
         _fail(table, f"{prefix}.kind", f"datagen makes no values of type {kind} ({column.name})")
     low, high = _RANGES.get(base, (0, 1))
     number = Decimal if base == "DECIMAL" else float if base in ("FLOAT", "DOUBLE") else int
@@ -305,6 +367,11 @@ def _field(table: Table, options: _Options, column: Column) -> dict[str, Any]:
     if made["min"] > made["max"]:
         _fail(table, f"{prefix}.min", f"'{prefix}.min' must not exceed '{prefix}.max'")
     return made
+
+
+def _is_made(kind: SqlType) -> bool:
+    parts = (*kind.elements, *(each for _, each in kind.fields))
+    return kind.name in _MAKERS and all(map(_is_made, parts))
 
 
 _DURATIONS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -376,7 +443,7 @@ class _Maker:
         kind: SqlType = made["type"]
         if made["kind"] == "sequence":
             number = made["start"] + index
-            return str(number) if kind.name in ("STRING", "VARCHAR", "CHAR") else number
+            return str(number) if kind.name in _TEXTS else number
         if made["null-rate"] and self._random.random() < made["null-rate"]:
             return None
         return _MAKERS[kind.name](self, made, kind)

@@ -144,15 +144,70 @@ def test_json_may_need_all_its_fields_as_in_flink(files, db, endpoint, job, caps
 
 
 def test_parse_errors_may_be_ignored_as_in_flink(files, db, endpoint, job):
-    (files / "a.csv").write_text("1;a;1\nx;b;2\n3;c\n4;NULL;4\n", encoding="utf-8")
+    (files / "a.csv").write_text("1;a;1\n2;b;x\n3;c\n4;NULL;4\n", encoding="utf-8")
     options = (
         ", 'csv.ignore-parse-errors' = 'true', 'csv.field-delimiter' = ';'"
         ", 'csv.null-literal' = 'NULL'"
     )
     script = source(files, "csv", options=options) + SINK
     assert job(script + "INSERT INTO users SELECT * FROM src;", endpoint) == 0
-    assert sorted(items(db)) == [1, 4]
+    assert sorted(items(db)) == [1, 2, 4]
     assert items(db)[4]["name"] == {"NULL": True}
+    assert items(db)[2] == {"id": {"N": "2"}, "name": {"S": "b"}, "price": {"NULL": True}}
+
+
+PRINTED = "CREATE TABLE out ({}) WITH ('connector' = 'print');"
+
+
+def test_json_as_in_flink_unknown_fields_of_rows_and_truth_as_text(files, job, capsys):
+    (files / "a.jsonl").write_text(
+        '{"r":{"x":1,"new":2},"l":[{"x":3,"new":4}],"s":true,"m":{"k":false}}\n', encoding="utf-8"
+    )
+    columns = "r ROW<x INT>, l ARRAY<ROW<x INT>>, s STRING, m MAP<STRING, STRING>"
+    script = (
+        source(files, "json", columns)
+        + PRINTED.format("x INT, y INT, s STRING, t STRING")
+        + "INSERT INTO out SELECT r.x, l[1].x, s, m['k'] FROM src;"
+    )
+    assert job(script) == 0, capsys.readouterr().err
+    assert "+I[1, 3, true, false]" in capsys.readouterr().out
+
+
+def test_ignored_parse_errors_of_json_make_null_of_the_part_at_fault(files, job, capsys):
+    (files / "a.jsonl").write_text(
+        '{"id":1,"r":{"x":"no","y":2},"l":[1,"no"]}\nnone\n{"id":"no","r":3}\n', encoding="utf-8"
+    )
+    columns = "id INT, r ROW<x INT, y INT>, l ARRAY<INT>"
+    script = (
+        source(files, "json", columns, ", 'json.ignore-parse-errors' = 'true'")
+        + PRINTED.format("id INT, x INT, y INT, l ARRAY<INT>")
+        + "INSERT INTO out SELECT id, r.x, r.y, l FROM src;"
+    )
+    assert job(script) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "+I[1, null, 2, [1, null]]" in printed
+    assert "+I[null, null, null, null]" in printed
+
+
+def test_a_folder_gives_no_hidden_files(files, job, capsys):
+    (files / "a.csv").write_text("1\n", encoding="utf-8")
+    (files / ".a.csv.crc").write_text("2\n", encoding="utf-8")
+    (files / "_SUCCESS").write_text("3\n", encoding="utf-8")
+    script = source(files, "csv", "id INT") + PRINTED.format("id INT")
+    assert job(script + "INSERT INTO out SELECT id FROM src;") == 0, capsys.readouterr().err
+    assert [each for each in capsys.readouterr().out.splitlines() if "+I" in each] == ["+I[1]"]
+
+
+def test_a_row_that_is_no_unicode_is_a_bad_row_alone(files, tmp_path, job, capsys):
+    (files / "a.jsonl").write_text('{"s":"a"}\n{"s":"\\ud800"}\n{"s":"b"}\n', encoding="utf-8")
+    script = source(files, "json", "s STRING") + PRINTED.format("s STRING")
+    letters = tmp_path / "dead.jsonl"
+    code = job(script + "INSERT INTO out SELECT s FROM src;", f"--dead_letters={letters}")
+    assert code == 3, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "+I[a]" in printed
+    assert "+I[b]" in printed
+    assert len(letters.read_text().splitlines()) == 1
 
 
 def test_upserts_and_deletes_by_a_column_that_says_which(files, db, endpoint, job, capsys):
@@ -240,6 +295,7 @@ def test_a_script_comes_from_standard_input(db, endpoint, monkeypatch):
     assert sorted(items(db)) == [1]
 
 
+MADE = "CREATE TABLE src ({}) WITH ('connector' = 'datagen', {});"
 FILES = "CREATE TABLE src (id BIGINT) WITH ('connector' = 'filesystem', 'path' = '/x', {});"
 
 
@@ -260,6 +316,10 @@ FILES = "CREATE TABLE src (id BIGINT) WITH ('connector' = 'filesystem', 'path' =
         (FILES.format("'format' = 'csv', 'csv.delim' = ';'"), "Unsupported option 'csv.delim'"),
         ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka')", "identifier 'kafka'"),
         ("CREATE TABLE t (a INT) WITH ('connector' = 'datagen', 'fields.b.min' = '1')", "fields.b"),
+        (SINK + "INSERT INTO users (id, id) SELECT 1, 2", "'id' is assigned more than once"),
+        (SINK + "INSERT INTO users SELECT 1 /*+ OPTIONS('a'='b') */", "Hints are not supported"),
+        (MADE.format("a BOOLEAN", "'fields.a.kind' = 'sequence'"), "counts no values of type BOO"),
+        (MADE.format("a ARRAY<TIME>", "'seed' = '1'"), "makes no values of type ARRAY<TIME"),
         ("SELECT 1", "has nowhere to go"),
         ("-- nothing", "holds no CREATE TABLE"),
         (SINK.replace("'us-east-2'", "'us-east-2', 'change-kind' = 'op'"), "one of the columns"),
