@@ -67,6 +67,17 @@ _SIMPLE = {
 }
 
 
+_AS_IN_DUCKDB = frozenset([
+    "ABS", "ACOS", "AND", "ARRAY", "ASCII", "ASIN", "ATAN", "ATAN2", "CASE", "COALESCE", "COS",
+    "COSH", "COT", "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "DAY_OF_MONTH",
+    "DAY_OF_YEAR", "DEGREES", "EXISTS", "EXP", "HOUR", "IF", "LENGTH", "LN", "LOCALTIME", "LOG",
+    "LOWER", "MAP", "MINUTE", "MONTH", "NOW", "NULLIF", "OR", "OVERLAY", "PAD", "PI", "POWER",
+    "QUARTER", "RADIANS", "REPEAT", "REPLACE", "REVERSE", "SECOND", "SIGN", "SIN", "SINH", "SQRT",
+    "STR_POSITION", "TAN", "TANH", "TRIM", "UPPER", "WEEK", "XOR", "YEAR",
+])  # fmt: skip
+"""The functions, by sqlglot's names, that mean the same in DuckDB."""
+
+
 @dataclass(frozen=True)
 class Source:
     """What a query reads, as its translation needs to know it.
@@ -121,12 +132,17 @@ class _Translation:
     def _translated(self, node: exp.Expr) -> exp.Expr | None:
         """What stands for a node whose parts are translated; None where it stays."""
         build = _BY_CLASS.get(type(node))
-        if isinstance(node, exp.Anonymous):
-            name = str(node.this).upper()
-            if name in _SIMPLE:
-                return call(_SIMPLE[name], *node.expressions)
-            build = _BUILDERS.get(name)
-        return build(_Call(node, self)) if build else None
+        name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
+        if name in _SIMPLE:
+            return call(_SIMPLE[name], *node.expressions)
+        build = _BUILDERS.get(name, build)
+        if build:
+            return build(_Call(node, self))
+        if isinstance(node, exp.Func) and (name or node.sql_name()) not in _AS_IN_DUCKDB:
+            # DuckDB may have one of this name, with another meaning or of many rows.
+            name = name or node.sql_name()
+            raise Untranslatable(f"No match found for function signature {name}", node)
+        return None
 
     def kind(self, node: exp.Expr) -> str:
         """DuckDB's type of an expression of the SELECT at hand."""

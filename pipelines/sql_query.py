@@ -53,6 +53,9 @@ _REFUSED: dict[type[exp.Expr], str] = {
     exp.Intersect: "INTERSECT",
     exp.Except: "EXCEPT",
     exp.Unnest: "UNNEST",
+    exp.TableSample: "TABLESAMPLE",
+    exp.Qualify: "QUALIFY",
+    exp.Pivot: "PIVOT",
     exp.MatchRecognize: "MATCH_RECOGNIZE",
 }
 
