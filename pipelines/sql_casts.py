@@ -90,7 +90,7 @@ def cast(node: Any, kind: str) -> exp.Expr:
         elif family(kind) == "double" and target.this == exp.DataType.Type.DECIMAL:
             # By its shortest digits, as BigDecimal.valueOf has it.
             node.set("this", _to(_to(value, "DOUBLE"), "VARCHAR"))
-    return _moment(node, target) if target.this in _PRECISE else node
+    return _moment(node, target, kind) if target.this in _PRECISE else node
 
 
 def _bytes(node: Any, found: str) -> exp.Expr:
@@ -119,11 +119,13 @@ def _integral(value: exp.Expr, found: str) -> exp.Expr:
     return call("flink_integer", value) if found == "text" else value
 
 
-def _moment(node: Any, target: Any) -> exp.Expr:
+def _moment(node: Any, target: Any, kind: str) -> exp.Expr:
     """A time of the precision that the type names; finer digits are dropped."""
     digits = int(target.expressions[0].name) if target.expressions else None
     if digits is not None and digits > 6:
         raise Untranslatable("a precision of times finer than 6 digits is not supported", node)
+    if kind == "VARCHAR" and target.this == exp.DataType.Type.TIMESTAMP:
+        node.set("this", call("flink_moment", node.this))
     node.set("to", exp.DataType(this=target.this))
     made: exp.Expr = node
     if digits is not None and digits < 6:

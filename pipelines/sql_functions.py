@@ -461,6 +461,20 @@ def _strftime(part: re.Match[str], node: exp.Expr) -> str:
     return text.replace("''", "'").replace("%", "%%")
 
 
+def _shape(pattern: Any) -> str:
+    """What texts of a pattern look like: strptime takes one digit for `MM`, which Java doesn't."""
+    return "".join(
+        _digits_of(part[0]) if part[2] else re.escape((part[1] or part[0]).replace("''", "'"))
+        for part in _PART.finditer(pattern.name)
+    )
+
+
+def _digits_of(letters: str) -> str:
+    if letters[0] in "aE" or letters in ("MMM", "MMMM"):
+        return "[A-Za-z]+"
+    return r"\d{1,2}" if len(letters) == 1 else rf"\d{{{len(letters)}}}"
+
+
 def _default_format() -> exp.Expr:
     return exp.Literal.string("yyyy-MM-dd HH:mm:ss")
 
@@ -474,9 +488,10 @@ def _to_timestamp(found: _Call) -> exp.Expr:
     """NULL where the text is no time, as in Flink."""
     text, *pattern = found.take(1, 2)
     if pattern:
-        made = call("try_strptime", text, _format(pattern[0]))
+        shape = exp.Literal.string(_shape(pattern[0]))
+        made = call("flink_strptime", text, _format(pattern[0]), shape)
     else:
-        made = exp.TryCast(this=text, to=exp.DataType.build("TIMESTAMP"))
+        made = exp.TryCast(this=call("flink_moment", text), to=exp.DataType.build("TIMESTAMP"))
     made.meta["digits"] = 3
     return made
 

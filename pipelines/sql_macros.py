@@ -34,12 +34,18 @@ CREATE MACRO flink_integer(s) AS
 CREATE MACRO flink_number(s) AS
   CASE WHEN regexp_full_match(s, '\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*')
   THEN trim(s) WHEN s IS NOT NULL THEN '' END;
+CREATE MACRO flink_moment(s) AS
+  CASE WHEN regexp_full_match(s,
+    '\s*\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{0,9})?)?\s*')
+  THEN trim(s) WHEN s IS NOT NULL THEN '' END;
 CREATE MACRO flink_left(s, n) AS left(s, CASE WHEN n < 0 THEN 0 ELSE n END);
 CREATE MACRO flink_right(s, n) AS right(s, CASE WHEN n < 0 THEN 0 ELSE n END);
 CREATE MACRO flink_substring(s, n) AS substring(s, CASE WHEN n = 0 THEN 1 ELSE n END);
 CREATE MACRO flink_substring_of(s, n, l) AS
   CASE WHEN l < 0 THEN error('the length of SUBSTRING is negative')
   ELSE substring(s, CASE WHEN n = 0 THEN 1 ELSE n END, l) END;
+CREATE MACRO flink_strptime(s, f, r) AS
+  CASE WHEN regexp_full_match(s, r) THEN try_strptime(s, f) END;
 CREATE MACRO flink_regexp_extract(s, p, g) AS
   CASE WHEN regexp_matches(s, p) THEN regexp_extract(s, p, g) END;
 CREATE MACRO flink_json_value(j, p) AS CASE WHEN json_valid(j) THEN
