@@ -124,7 +124,7 @@ class _Translation:
         self._from = query.args.get("from_")
         for root in _expressions(query):
             for node in reversed(list(root.dfs())):
-                made = self._translated(node.copy())
+                made = self._translated(node)
                 if made is not None:
                     node.replace(made)
         return query
@@ -134,10 +134,11 @@ class _Translation:
         build = _BY_CLASS.get(type(node))
         name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
         if name in _SIMPLE:
-            return call(_SIMPLE[name], *node.expressions)
+            return call(_SIMPLE[name], *(each.copy() for each in node.expressions))
         build = _BUILDERS.get(name, build)
         if build:
-            return build(_Call(node, self))
+            # What stands for it takes its parts, so that its own place is left free.
+            return build(_Call(node.copy(), self))
         if isinstance(node, exp.Func) and (name or node.sql_name()) not in _AS_IN_DUCKDB:
             # DuckDB may have one of this name, with another meaning or of many rows.
             name = name or node.sql_name()
