@@ -29,6 +29,8 @@ _AS_THEY_ARE = (
 class FlinkQuery(Flink):
     """Flink's queries: functions that sqlglot would take for another database's stay as named."""
 
+    INDEX_OFFSET = 0  # an index stays as written
+
     class Parser(parser.Parser):
         """Flink's functions."""
 
@@ -69,9 +71,9 @@ _SIMPLE = {
 
 _AS_IN_DUCKDB = frozenset([
     "ABS", "ACOS", "AND", "ARRAY", "ASCII", "ASIN", "ATAN", "ATAN2", "CASE", "COALESCE", "COS",
-    "COSH", "COT", "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "DAY_OF_MONTH",
+    "COSH", "COT", "CURRENT_DATE", "CURRENT_TIME", "DAY_OF_MONTH",
     "DAY_OF_YEAR", "DEGREES", "EXISTS", "EXP", "HOUR", "IF", "LENGTH", "LN", "LOCALTIME", "LOG",
-    "LOWER", "MAP", "MINUTE", "MONTH", "NOW", "NULLIF", "OR", "OVERLAY", "PAD", "PI", "POWER",
+    "LOWER", "MAP", "MINUTE", "MONTH", "NULLIF", "OR", "OVERLAY", "PI", "POWER",
     "QUARTER", "RADIANS", "REPEAT", "REPLACE", "REVERSE", "SECOND", "SIGN", "SIN", "SINH", "SQRT",
     "STR_POSITION", "TAN", "TANH", "TRIM", "UPPER", "WEEK", "XOR", "YEAR",
 ])  # fmt: skip
@@ -229,10 +231,7 @@ def _constructors(node: exp.Expr) -> exp.Expr:
     return exp.Map(keys=keys, values=values)
 
 
-_LOCAL = {
-    "LOCALTIME": exp.Localtime(),
-    "LOCALTIMESTAMP": exp.cast(exp.CurrentTimestamp(), "TIMESTAMP"),
-}
+_LOCAL = {"LOCALTIME": exp.Localtime(), "LOCALTIMESTAMP": call("LOCALTIMESTAMP")}
 
 
 def _is_map_word(node: exp.Expr) -> bool:
@@ -284,6 +283,10 @@ def _truncate(found: _Call) -> exp.Expr:
     return sql_casts.shortened("flink_truncate", number, digits, found.by.kind(number))
 
 
+_ANY = 1000
+"""As many arguments as anyone writes."""
+
+
 def _joined(found: _Call) -> exp.Expr:
     """`||`, whose sides Flink makes text."""
     left, right = found.by.text(found.node.left), found.by.text(found.node.right)
@@ -292,7 +295,7 @@ def _joined(found: _Call) -> exp.Expr:
 
 def _concat(found: _Call) -> exp.Expr:
     """CONCAT, which gives NULL where any text is NULL."""
-    texts = [found.by.text(each) for each in found.arguments]
+    texts = [found.by.text(each) for each in found.take(1, _ANY)]
     made = texts[0]
     for each in texts[1:]:
         made = exp.DPipe(this=made, expression=each, safe=True)
@@ -301,7 +304,7 @@ def _concat(found: _Call) -> exp.Expr:
 
 def _concat_ws(found: _Call) -> exp.Expr:
     """CONCAT_WS, which passes over a text that is NULL."""
-    return call("concat_ws", *(found.by.text(each) for each in found.arguments))
+    return call("concat_ws", *(found.by.text(each) for each in found.take(2, _ANY)))
 
 
 def _extreme(found: _Call) -> exp.Expr:
@@ -309,6 +312,16 @@ def _extreme(found: _Call) -> exp.Expr:
     values = [found.node.this, *found.node.expressions]
     nulls = [exp.Is(this=each.copy(), expression=exp.Null()) for each in values]
     return exp.Case(ifs=[exp.If(this=exp.or_(*nulls), true=exp.Null())], default=found.node)
+
+
+def _element(found: _Call) -> exp.Expr:
+    """An array's element, which is NULL below 1, where DuckDB counts from the end."""
+    (index,) = found.node.expressions
+    if found.by.kind(found.node.this).endswith("[]"):
+        return call("flink_element", found.node.this, index)
+    made: exp.Expr = found.node
+    made.set("offset", 1)  # what DuckDB counts from: the key stays as it is
+    return made
 
 
 def _cardinality(found: _Call) -> exp.Expr:
@@ -341,6 +354,17 @@ def _substring(found: _Call) -> exp.Expr:
     if length is None:
         return call("flink_substring", text, start)
     return call("flink_substring_of", text, start, length)
+
+
+def _pad(found: _Call) -> exp.Expr:
+    """LPAD and RPAD, which are NULL of a length below 0 and where there is nothing to pad with."""
+    length, by = found.node.expression, found.node.args.get("fill_pattern")
+    if by is None:
+        found.refuse("LPAD or RPAD without what to pad with")
+    below = exp.LT(this=exp.Paren(this=length.copy()), expression=whole(0))
+    empty = exp.EQ(this=by.copy(), expression=exp.Literal.string(""))
+    none = exp.If(this=exp.or_(below, empty), true=exp.Null())
+    return exp.Case(ifs=[none], default=found.node)
 
 
 def _locate(found: _Call) -> exp.Expr:
@@ -476,6 +500,21 @@ def _digits_of(letters: str) -> str:
     return r"\d{1,2}" if len(letters) == 1 else rf"\d{{{len(letters)}}}"
 
 
+def _now(found: _Call) -> exp.Expr:
+    """The present instant, of milliseconds as in Flink."""
+    return _of_millis(call("now"))
+
+
+def _local_now(found: _Call) -> exp.Expr:
+    return _of_millis(exp.cast(call("now"), "TIMESTAMP"))
+
+
+def _of_millis(moment: exp.Expr) -> exp.Expr:
+    made = call("flink_precise", moment, whole(1000))
+    made.meta["digits"] = 3
+    return made
+
+
 def _default_format() -> exp.Expr:
     return exp.Literal.string("yyyy-MM-dd HH:mm:ss")
 
@@ -540,11 +579,14 @@ def _row(found: _Call) -> exp.Expr:
 
 
 _BY_CLASS: dict[type[exp.Expr], Callable[[_Call], exp.Expr]] = {
+    exp.Bracket: _element,
+    exp.CurrentTimestamp: _now,
     exp.Div: _division,
     exp.Cast: _cast,
     exp.TryCast: _cast,
     exp.Ceil: _whole_number,
     exp.Floor: _whole_number,
+    exp.Pad: _pad,
     exp.Round: _round,
     exp.DPipe: _joined,
     exp.Greatest: _extreme,
@@ -559,14 +601,18 @@ _BUILDERS: dict[str, Callable[[_Call], exp.Expr]] = {
     "CARDINALITY": _cardinality,
     "CONCAT": _concat,
     "CONCAT_WS": _concat_ws,
+    "CURRENT_ROW_TIMESTAMP": _now,
     "DATE_FORMAT": _date_format,
     "DAYOFWEEK": _day_of_week,
     "FROM_UNIXTIME": _from_unixtime,
     "JSON_EXISTS": _json,
     "JSON_QUERY": _json,
     "JSON_VALUE": _json,
+    "LOCALTIMESTAMP": _local_now,
     "LOCATE": _locate,
     "LOG": _log,
+    "NOW": _now,
+    "PROCTIME": _now,
     "RAND": _rand,
     "REGEXP_EXTRACT": _regexp_extract,
     "REGEXP_REPLACE": _regexp_replace,

@@ -38,6 +38,7 @@ CREATE MACRO flink_moment(s) AS
   CASE WHEN regexp_full_match(s,
     '\s*\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{1,2}:\d{1,2}(\.\d{0,9})?)?\s*')
   THEN trim(s) WHEN s IS NOT NULL THEN '' END;
+CREATE MACRO flink_element(a, i) AS CASE WHEN i > 0 THEN a[i] END;
 CREATE MACRO flink_left(s, n) AS left(s, CASE WHEN n < 0 THEN 0 ELSE n END);
 CREATE MACRO flink_right(s, n) AS right(s, CASE WHEN n < 0 THEN 0 ELSE n END);
 CREATE MACRO flink_substring(s, n) AS substring(s, CASE WHEN n = 0 THEN 1 ELSE n END);

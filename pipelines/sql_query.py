@@ -453,12 +453,14 @@ def _source_query(batch: _Batch, source: Table | None) -> str:
     """The batch with the source's computed columns, as a table of WITH; empty without source."""
     if source is None:
         return ""
+    known = Source(_BATCH, _known(source).digits)
     columns = ["*"]
     for name, expression in source.computed.items():
-        parsed = sqlglot.parse_one(expression, read=FlinkQuery)
-        asked = exp.select(parsed).from_(_BATCH)
-        known = Source(_BATCH, _known(source).digits)
-        made = sqlglot.parse_one(in_duckdb(asked, batch.kinds, known), read="duckdb")
+        try:
+            parsed = exp.select(sqlglot.parse_one(expression, read=FlinkQuery)).from_(_BATCH)
+            made = sqlglot.parse_one(in_duckdb(parsed, batch.kinds, known), read="duckdb")
+        except (Untranslatable, duckdb.Error, sqlglot.errors.SqlglotError) as fault:
+            source.name.fail(f"Computed column '{name}': {str(fault).splitlines()[0]}")
         columns.append(f"{made.expressions[0].sql('duckdb')} AS {_quoted(name)}")
     selected = ", ".join(columns)
     return f"{_quoted(source.name.text)} AS (SELECT {selected} FROM {_BATCH})"  # noqa: S608 - the user's own statement
@@ -587,8 +589,8 @@ def _reason(fault: Exception) -> str:
     """What a fault says, without the values that it quotes."""
     if not isinstance(fault, (duckdb.Error, pa.ArrowException)):
         return (
-            "a value of the row, or of the query's result, is no Unicode text or too great: dates "
-            "go from the year 1 to 9999"
+            "a value of the row, or of the query's result, is no Unicode text, no time of the "
+            "years 1 to 9999, or an interval of months where one of seconds is declared"
         )
     words = _QUOTED.sub("'…'", str(fault).split("\n")[0])
     return f"an expression of the query fails: {_NUMBER.sub('…', words)}"

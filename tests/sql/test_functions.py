@@ -225,6 +225,17 @@ EXACT = [
     ("TO_DATE('2 March 2020', 'd MMMM yyyy')", "src", "DATE", date(2020, 3, 2)),
     ("TO_TIMESTAMP('2020-01-02 03:04:05.120 PM', 'yyyy-MM-dd hh:mm:ss.SSS a')", "src",
      "TIMESTAMP(3)", datetime(2020, 1, 2, 15, 4, 5, 120000)),
+    ("CHAR_LENGTH(CAST(CURRENT_TIMESTAMP AS STRING))", "src", "INT", 23),
+    ("CHAR_LENGTH(CAST(LOCALTIMESTAMP AS STRING))", "src", "INT", 23),
+    ("nums[id]", "src", "INT", None),
+    ("nums[-1]", "src", "INT", None),
+    ("nums[id + 8]", "src", "INT", 7),
+    ("nums[CHAR_LENGTH('a')]", "src", "INT", 7),
+    ("nums[CAST('1' AS INT)]", "src", "INT", 7),
+    ("MAP[1, 'a', 2, 'b'][2]", "src", "STRING", "b"),
+    ("MAP[1, 'a', 2, 'b'][id + 8]", "src", "STRING", "a"),
+    ("LPAD(name, -1, '-')", "src", "STRING", None),
+    ("RPAD(name, 9, '')", "src", "STRING", None),
     ("LOCALTIME IS NOT NULL", "src", "BOOLEAN", True),
     ("CARDINALITY(m)", "src", "INT", 1),
 ]  # fmt: skip
@@ -257,6 +268,16 @@ def test_computed_columns_know_the_types_of_theirs(expression, expected):
     sink = f"r {'STRING' if expected == 'TRUE' else 'INT'}"
     rows = [{"x": 7, "d": Decimal("7.50"), "ok": True}]
     assert evaluated("SELECT z FROM src", sink, rows, source) == [{"r": expected}]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"), [("FOO(x)", "signature FOO"), ("x +", ""), ("`a b` / 2", "")]
+)
+def test_a_computed_column_that_cannot_be_had_is_refused_with_its_table(expression, message):
+    source = f"CREATE TABLE src (x INT, z AS {expression}) WITH ('connector' = 'filesystem');\n"
+    with pytest.raises(SqlError, match=f"Computed column 'z': .*{message}") as refused:
+        planned("SELECT z FROM src", "r INT", source)
+    assert (refused.value.line, refused.value.column) == (1, 14)
 
 
 def test_columns_that_duckdb_would_take_for_each_other_are_refused():
@@ -294,7 +315,7 @@ def test_a_value_beyond_what_a_batch_holds_is_a_bad_row_alone():
     found = evaluated(query, "r STRING, t TIMESTAMP(3)", rows)
     assert found[0]["r"] == "a"
     assert [each.row for each in found[1:]] == rows[1:]
-    assert "no Unicode text or too great" in found[1].reason
+    assert "is no Unicode text" in found[1].reason
 
 
 def test_a_bad_row_s_reason_quotes_none_of_its_numbers():
@@ -383,6 +404,7 @@ REFUSED = [
     ("SELECT REGEXP_REPLACE(s, 'a', '${n}') FROM src", None, "alone in the replacement"),
     ("SELECT CAST(EXTRACT(MILLISECOND FROM at) AS STRING) FROM src", None, "EXTRACT.MILLISECOND"),
     ("SELECT CAST(RAND(1) AS STRING) FROM src", None, "RAND with 1 argument"),
+    ("SELECT CONCAT() FROM src", None, "CONCAT with 0 arguments"),
     ("SELECT LOCATE('a', name, 2) || s FROM src", None, "LOCATE with 3 arguments"),
     ("SELECT CAST(FLOOR(at TO DAY) AS STRING) FROM src", None, "FLOOR … TO is not supported"),
     ("SELECT a FROM (SELECT name AS a, s AS A FROM src)", None, "share a name: a, A"),
