@@ -437,6 +437,8 @@ def _translated(query: exp.Expr, source: Table | None, insert: Insert) -> str:
         _fail(str(fault), fault.node, insert)
     except duckdb.Error as fault:
         _refuse_binding(fault, query, insert)
+    except RecursionError:
+        insert.place.fail("An expression of the query is nested too deeply")
     finally:
         batch.close()
 

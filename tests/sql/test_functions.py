@@ -404,6 +404,7 @@ REFUSED = [
     ("SELECT REGEXP_REPLACE(s, 'a', '${n}') FROM src", None, "alone in the replacement"),
     ("SELECT CAST(EXTRACT(MILLISECOND FROM at) AS STRING) FROM src", None, "EXTRACT.MILLISECOND"),
     ("SELECT CAST(RAND(1) AS STRING) FROM src", None, "RAND with 1 argument"),
+    (f"SELECT id{' / 1' * 999} FROM src", 1, "nested too deeply"),
     ("SELECT CONCAT() FROM src", None, "CONCAT with 0 arguments"),
     ("SELECT LOCATE('a', name, 2) || s FROM src", None, "LOCATE with 3 arguments"),
     ("SELECT CAST(FLOOR(at TO DAY) AS STRING) FROM src", None, "FLOOR … TO is not supported"),
