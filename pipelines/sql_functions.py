@@ -97,7 +97,7 @@ def in_duckdb(query: exp.Expr, kinds: Callable[[str], list[str]], source: Source
     """A query of Flink's in DuckDB's words.
 
     Args:
-        query: As `FlinkQuery` parses it; it is changed.
+        query: As `FlinkQuery` parses it.
         kinds: DuckDB's types of the columns of a query in DuckDB's words.
         source: What the query reads.
 
@@ -134,6 +134,8 @@ class _Translation:
     def _translated(self, node: exp.Expr) -> exp.Expr | None:
         """What stands for a node whose parts are translated; None where it stays."""
         build = _BY_CLASS.get(type(node))
+        if isinstance(node, (exp.Add, exp.Sub)) and isinstance(node.right, exp.Interval):
+            build = _moved
         name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
         if name in _SIMPLE:
             return call(_SIMPLE[name], *(each.copy() for each in node.expressions))
@@ -454,9 +456,20 @@ def _timestampdiff(found: _Call) -> exp.Expr:
 def _timestampadd(found: _Call) -> exp.Expr:
     unit, count, moment = found.take(3, 3)
     one = exp.Interval(this=exp.Literal.string("1"), unit=exp.var(unit.name.upper()))
-    return exp.Paren(
-        this=exp.Add(this=moment, expression=exp.Mul(this=exp.Paren(this=count), expression=one))
-    )
+    later = exp.Add(this=moment, expression=exp.Mul(this=exp.Paren(this=count), expression=one))
+    return _of_days(exp.Paren(this=later), found.by.kind(moment), one)
+
+
+def _moved(found: _Call) -> exp.Expr:
+    """A time and an interval, which are a DATE where the one is and the other is of days."""
+    kind = found.by.kind(found.node.left)
+    return _of_days(exp.Paren(this=found.node), kind, found.node.right)
+
+
+def _of_days(moment: exp.Expr, kind: str, interval: Any) -> exp.Expr:
+    unit = interval.unit.name.upper() if interval.unit else ""
+    is_date = kind == "DATE" and unit in ("DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
+    return exp.cast(moment, "DATE") if is_date else moment
 
 
 _JAVA_TIME = {

@@ -92,6 +92,7 @@ def plan(script: Script, insert: Insert) -> Plan:
         _check_by_row(each, insert)
     _check_columns(query, source, insert)
     _check_names(query, source, insert)
+    _check_stars(query, source, insert)
     _check_precision(source)
     sql = _translated(query, source, insert)
     targets = _targets(insert)
@@ -192,15 +193,20 @@ def _check_names(query: exp.Expr, source: Table | None, insert: Insert) -> None:
         twice = _twice([each for each in names if each])
         if twice and select is not query:
             _fail(f"Columns of an inner query share a name: {', '.join(twice)}", select, insert)
+
+
+def _check_stars(query: exp.Expr, source: Table | None, insert: Insert) -> None:
+    """Refuses * of a table with computed columns, whose place among the others is not known."""
+    if source is None or not source.computed:
+        return
+    name = source.name.text
     for star in query.find_all(exp.Star):
         found = star.parent_select.args.get("from_") if star.parent_select else None
-        if source is not None and source.computed and found and found.this.name == source.name.text:
-            _fail(
-                f"* is not supported of '{source.name.text}', which has computed columns: "
-                "name the columns",
-                star,
-                insert,
+        if found is not None and found.this.name == name:
+            message = (
+                f"* is not supported of '{name}', which has computed columns: name the columns"
             )
+            _fail(message, star, insert)
 
 
 def _check_precision(source: Table | None) -> None:
@@ -430,9 +436,7 @@ def _translated(query: exp.Expr, source: Table | None, insert: Insert) -> str:
     try:
         table = _source_query(batch, source)
         known = _known(source)
-        return _with(
-            table, in_duckdb(query.copy(), lambda sql: batch.kinds(_with(table, sql)), known)
-        )
+        return _with(table, in_duckdb(query, lambda sql: batch.kinds(_with(table, sql)), known))
     except Untranslatable as fault:
         _fail(str(fault), fault.node, insert)
     except duckdb.Error as fault:

@@ -236,6 +236,10 @@ EXACT = [
     ("MAP[1, 'a', 2, 'b'][id + 8]", "src", "STRING", "a"),
     ("LPAD(name, -1, '-')", "src", "STRING", None),
     ("RPAD(name, 9, '')", "src", "STRING", None),
+    ("DATE '2020-01-31' + INTERVAL '1' DAY", "src", "DATE", date(2020, 2, 1)),
+    ("CAST(CAST(at AS DATE) - INTERVAL '1' YEAR AS STRING)", "src", "STRING", "2019-01-02"),
+    ("TIMESTAMPADD(MONTH, 1, DATE '2020-01-31')", "src", "DATE", date(2020, 2, 29)),
+    ("at - INTERVAL '1' HOUR", "src", "TIMESTAMP(3)", datetime(2020, 1, 2, 2, 4, 5, 670000)),
     ("LOCALTIME IS NOT NULL", "src", "BOOLEAN", True),
     ("CARDINALITY(m)", "src", "INT", 1),
 ]  # fmt: skip
