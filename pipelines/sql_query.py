@@ -92,7 +92,6 @@ def plan(script: Script, insert: Insert) -> Plan:
         _check_by_row(each, insert)
     _check_columns(query, source, insert)
     _check_names(query, source, insert)
-    _check_stars(query, source, insert)
     _check_precision(source)
     sql = _translated(query, source, insert)
     targets = _targets(insert)
@@ -193,20 +192,6 @@ def _check_names(query: exp.Expr, source: Table | None, insert: Insert) -> None:
         twice = _twice([each for each in names if each])
         if twice and select is not query:
             _fail(f"Columns of an inner query share a name: {', '.join(twice)}", select, insert)
-
-
-def _check_stars(query: exp.Expr, source: Table | None, insert: Insert) -> None:
-    """Refuses * of a table with computed columns, whose place among the others is not known."""
-    if source is None or not source.computed:
-        return
-    name = source.name.text
-    for star in query.find_all(exp.Star):
-        found = star.parent_select.args.get("from_") if star.parent_select else None
-        if found is not None and found.this.name == name:
-            message = (
-                f"* is not supported of '{name}', which has computed columns: name the columns"
-            )
-            _fail(message, star, insert)
 
 
 def _check_precision(source: Table | None) -> None:
@@ -434,7 +419,7 @@ def _translated(query: exp.Expr, source: Table | None, insert: Insert) -> str:
     """The query in DuckDB's words, over the batch, which stands for the source."""
     batch = _Batch(source)
     try:
-        table = _source_query(batch, source)
+        table = _source_query(batch, source, insert)
         known = _known(source)
         return _with(table, in_duckdb(query, lambda sql: batch.kinds(_with(table, sql)), known))
     except Untranslatable as fault:
@@ -455,21 +440,29 @@ def _known(source: Table | None) -> Source:
     return Source(source.name.text, {each.name: each.type.precision or 0 for each in columns})
 
 
-def _source_query(batch: _Batch, source: Table | None) -> str:
+def _source_query(batch: _Batch, source: Table | None, insert: Insert) -> str:
     """The batch with the source's computed columns, as a table of WITH; empty without source."""
     if source is None:
         return ""
+    columns = ", ".join(
+        f"{_computed(batch, source, name, insert)} AS {_quoted(name)}"
+        if name in source.computed
+        else _quoted(name)
+        for name in source.order
+    )
+    return f"{_quoted(source.name.text)} AS (SELECT {columns} FROM {_BATCH})"  # noqa: S608 - the user's own statement
+
+
+def _computed(batch: _Batch, source: Table, name: str, insert: Insert) -> str:
     known = Source(_BATCH, _known(source).digits)
-    columns = ["*"]
-    for name, expression in source.computed.items():
-        try:
-            parsed = exp.select(sqlglot.parse_one(expression, read=FlinkQuery)).from_(_BATCH)
-            made = sqlglot.parse_one(in_duckdb(parsed, batch.kinds, known), read="duckdb")
-        except (Untranslatable, duckdb.Error, sqlglot.errors.SqlglotError) as fault:
-            source.name.fail(f"Computed column '{name}': {str(fault).splitlines()[0]}")
-        columns.append(f"{made.expressions[0].sql('duckdb')} AS {_quoted(name)}")
-    selected = ", ".join(columns)
-    return f"{_quoted(source.name.text)} AS (SELECT {selected} FROM {_BATCH})"  # noqa: S608 - the user's own statement
+    try:
+        parsed = sqlglot.parse_one(source.computed[name], read=FlinkQuery)
+        asked = in_duckdb(exp.select(parsed).from_(_BATCH), batch.kinds, known)
+    except Untranslatable as fault:
+        _fail(f"Computed column '{name}': {fault}", fault.node, insert)
+    except (duckdb.Error, sqlglot.errors.SqlglotError) as fault:
+        source.name.fail(f"Computed column '{name}': {str(fault).splitlines()[0]}")
+    return sqlglot.parse_one(asked, read="duckdb").expressions[0].sql("duckdb")
 
 
 def _with(table: str, sql: str) -> str:

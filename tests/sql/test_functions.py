@@ -275,13 +275,14 @@ def test_computed_columns_know_the_types_of_theirs(expression, expected):
 
 
 @pytest.mark.parametrize(
-    ("expression", "message"), [("FOO(x)", "signature FOO"), ("x +", ""), ("`a b` / 2", "")]
+    ("expression", "message", "column"),
+    [("FOO(x)", "signature FOO", 31), ("x +", "", 14), ("`a b` / 2", "", 14)],
 )
-def test_a_computed_column_that_cannot_be_had_is_refused_with_its_table(expression, message):
+def test_a_computed_column_that_cannot_be_had_is_refused_in_its_place(expression, message, column):
     source = f"CREATE TABLE src (x INT, z AS {expression}) WITH ('connector' = 'filesystem');\n"
     with pytest.raises(SqlError, match=f"Computed column 'z': .*{message}") as refused:
         planned("SELECT z FROM src", "r INT", source)
-    assert (refused.value.line, refused.value.column) == (1, 14)
+    assert (refused.value.line, refused.value.column) == (1, column)
 
 
 def test_columns_that_duckdb_would_take_for_each_other_are_refused():
@@ -292,15 +293,19 @@ def test_columns_that_duckdb_would_take_for_each_other_are_refused():
         assert (refused.value.line, refused.value.column) == (1, 14)
 
 
-def test_star_of_a_table_with_computed_columns_is_refused_as_their_place_is_not_known():
-    source = "CREATE TABLE src (x INT, z AS x + 1, y INT) WITH ('connector' = 'filesystem');\n"
+def test_star_of_a_table_with_computed_columns_has_them_where_they_are_declared():
+    source = "CREATE TABLE src (x INT, z AS x + 100, y INT) WITH ('connector' = 'filesystem');\n"
     for query in ("SELECT * FROM src", "SELECT s.* FROM src AS s"):
-        with pytest.raises(SqlError, match="which has computed columns: name the columns"):
-            planned(query, "x INT, z INT, y INT", source)
-    query = "SELECT * FROM (SELECT x, z, y FROM src)"
-    assert evaluated(query, "x INT, z INT, y INT", [{"x": 1, "y": 2}], source) == [
-        {"x": 1, "z": 2, "y": 2}
-    ]
+        found = evaluated(query, "x INT, z INT, y INT", [{"x": 1, "y": 2}], source)
+        assert found == [{"x": 1, "z": 101, "y": 2}]
+
+
+def test_computed_columns_keep_their_quotes():
+    source = (
+        "CREATE TABLE src (`a b` INT, z AS CONCAT('it''s ', CAST(`a b` AS STRING))) "
+        "WITH ('connector' = 'filesystem');\n"
+    )
+    assert evaluated("SELECT z FROM src", "r STRING", [{"a b": 1}], source) == [{"r": "it's 1"}]
 
 
 def test_times_finer_than_microseconds_are_refused():
