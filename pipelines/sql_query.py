@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from beam_dynamodb.ddl import NOT_A_SOURCE, Table
 from beam_dynamodb.errors import RowError, SourceNotSupportedError, SqlError
-from beam_dynamodb.sql_text import statements
+from beam_dynamodb.sql_text import parsed, statements
 from beam_dynamodb.sql_types import Column, SqlType, convert_row
 from pipelines.sql_casts import Untranslatable
 from pipelines.sql_functions import FlinkQuery, Source, in_duckdb
@@ -105,18 +105,7 @@ def plan(script: Script, insert: Insert) -> Plan:
 
 def _parsed(insert: Insert) -> exp.Expr:
     _check_commas(insert.query)
-    try:
-        query = sqlglot.parse_one(insert.query, read=FlinkQuery)
-    except sqlglot.ParseError as fault:
-        first = fault.errors[0]
-        line, column = first["line"] or insert.place.line, first["col"] or 1
-        shown, reason = first["highlight"] or "<EOF>", first["description"] or ""
-        raise SqlError(
-            f'SQL parse failed. Encountered "{shown}" at line {line}, column {column}. '
-            f"{'An expression is missing.' if 'Required' in reason else reason}",
-            line=line,
-            column=column,
-        ) from None
+    query = parsed(insert.query, FlinkQuery)
     if isinstance(query, exp.Values):
         return exp.select("*").from_(exp.alias_(query, "v", table=True))
     return query
@@ -455,9 +444,9 @@ def _source_query(batch: _Batch, source: Table | None, insert: Insert) -> str:
 
 def _computed(batch: _Batch, source: Table, name: str, insert: Insert) -> str:
     known = Source(_BATCH, _known(source).digits)
+    expression = parsed(source.computed[name], FlinkQuery)
     try:
-        parsed = sqlglot.parse_one(source.computed[name], read=FlinkQuery)
-        asked = in_duckdb(exp.select(parsed).from_(_BATCH), batch.kinds, known)
+        asked = in_duckdb(exp.select(expression).from_(_BATCH), batch.kinds, known)
     except Untranslatable as fault:
         _fail(f"Computed column '{name}': {fault}", fault.node, insert)
     except (duckdb.Error, sqlglot.errors.SqlglotError) as fault:
