@@ -53,19 +53,21 @@ class YamlWriteToDynamoDB(beam.PTransform[Any, Any]):
         self._write = WriteToDynamoDB.from_options(known, **beside)  # type: ignore[arg-type]
         self._failed: str | None = None
         if error_handling is not None:
-            self._handle(dict(error_handling))
+            self._handle(error_handling)
 
-    def _handle(self, handling: dict[str, Any]) -> None:
-        output = handling.pop("output", None)
-        threshold = handling.pop("threshold", 1.0)
-        if not isinstance(output, str) or handling:
-            raise OptionError(
-                "'error_handling' takes 'output', a name, and 'threshold'; it has "
-                f"{', '.join(map(repr, handling)) or 'no output'}.",
-                option="error_handling",
-            )
+    def _handle(self, handling: object) -> None:
+        if not isinstance(handling, Mapping):
+            raise _handling_error(f"it is no mapping: {type(handling).__name__}")
+        unknown = handling.keys() - {"output", "threshold"}
+        output = handling.get("output")
+        if unknown:
+            raise _handling_error(f"it has {', '.join(sorted(map(repr, unknown)))}")
+        if not isinstance(output, str) or not output:
+            raise _handling_error("it has no output")
+        if output == _POST_WRITE:
+            raise _handling_error(f"'{_POST_WRITE}' is where the written rows come out")
         self._failed = output
-        self._write = self._write.with_exception_handling(threshold=threshold)
+        self._write = self._write.with_exception_handling(threshold=handling.get("threshold", 1.0))
 
     def expand(self, rows: PCollection[Any]) -> dict[str, PCollection[Any]]:
         """Writes the rows; `post_write` holds those that are written."""
@@ -77,6 +79,13 @@ class YamlWriteToDynamoDB(beam.PTransform[Any, Any]):
             as_rows = map_errors_to_standard_format(rows.element_type)
             outputs[self._failed] = result.failed | "FailedRows" >> as_rows
         return outputs
+
+
+def _handling_error(what: str) -> OptionError:
+    return OptionError(
+        f"'error_handling' takes 'output', a name, and 'threshold'; {what}.",
+        option="error_handling",
+    )
 
 
 def write_to_dynamodb(**config: Any) -> YamlWriteToDynamoDB:

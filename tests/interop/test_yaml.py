@@ -97,6 +97,11 @@ def test_the_config_has_all_options_with_their_types_and_texts():
         ({"sink_batch_max_size": 26}, "must be between 1 and 25"),
         ({"error_handling": {"out": "x"}}, "'error_handling' takes 'output'"),
         ({"error_handling": {}}, "it has no output"),
+        ({"error_handling": {"output": ""}}, "it has no output"),
+        ({"error_handling": {"output": "post_write"}}, "'post_write' is where the written rows"),
+        ({"error_handling": "failed"}, "it is no mapping: str"),
+        ({"error_handling": ["a"]}, "it is no mapping: list"),
+        ({"error_handling": 5}, "it is no mapping: int"),
     ],
 )
 def test_a_wrong_config_is_refused_by_name(config, message):
