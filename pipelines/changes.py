@@ -25,7 +25,7 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.transforms.core import RestrictionProvider
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration, Timestamp
 from typing_extensions import override
 
@@ -129,12 +129,20 @@ class _Follow(beam.DoFn):
             row = json.loads(line, parse_float=Decimal)
             if row is None:
                 return None, MIN_TIMESTAMP
-            return row, Timestamp.of(float(row[self._time_field]))
-        except (ValueError, TypeError, LookupError) as cause:
+            return row, _event_time(row[self._time_field])
+        except (ValueError, TypeError, LookupError, OverflowError) as cause:
             raise ValueError(
                 f"{path} has at byte {position} no JSON object with a time in seconds in its "
                 f"field '{self._time_field}'. Mend the line; the job goes on from there."
             ) from cause
+
+
+def _event_time(seconds: Any) -> Timestamp:
+    at = Timestamp.of(float(seconds))
+    # Beam writes down a later one only when the row is on its way, too late to name its line.
+    if not MIN_TIMESTAMP <= at <= GlobalWindow().max_timestamp():
+        raise ValueError("the time is out of the range of Beam's timestamps")
+    return at
 
 
 def _lines(path: str, start: int, seconds: float) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,26 @@
+"""The job that follows files of changes: lines that are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines import stream
+
+RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+@pytest.mark.parametrize("time", ["1e999", "1e15", "-1e15", "NaN", '"soon"', "null"])
+def test_a_line_whose_time_beam_does_not_have_is_told_by_its_place(
+    tmp_path, capsys, monkeypatch, time
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    path = tmp_path / "changes.jsonl"
+    path.write_text(f'{{"kind":"+I","at":{time},"id":"secret"}}\nnull\n', encoding="utf-8")
+    argv = [f"--changes={path}", "--table_name=people", "--aws_region=us-east-2",
+            "--aws_endpoint=http://127.0.0.1:9", "--partitioned_by=id", "--primary_key=id", RUNNER,
+    ]  # fmt: skip
+    assert stream.main(argv) == 1
+    error = capsys.readouterr().err
+    assert f"{path} has at byte 0 no JSON object with a time in seconds in its field 'at'" in error
+    assert "secret" not in error.partition("The job failed.")[2]
