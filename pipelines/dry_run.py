@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -95,8 +94,9 @@ class Reasons:
         """Reads files of dead letters."""
         found = cls()
         for path in paths:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                found.add(json.loads(line)["message"])
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                for line in lines:
+                    found.add(DeadLetter.from_line(line).message)
         return found
 
     def add(self, message: str) -> None:
@@ -112,7 +112,9 @@ class Reasons:
             first = f" First: {self.first[reason]}." if self.first[reason] else ""
             lines.append(f"  {count:,} times: {reason}{first}")
         rest = len(self.counts) - _SHOWN
-        return "\n".join([*lines, *([f"  and {rest:,} other reasons"] if rest > 0 else [])])
+        text = "\n".join([*lines, *([f"  and {rest:,} other reasons"] if rest > 0 else [])])
+        # The name of a file need not be text, which a terminal would refuse to show.
+        return text.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zipfile
 from datetime import datetime, timezone
 from decimal import Decimal
 from importlib.metadata import distribution
+from pathlib import Path
 
 import boto3
 import fastavro
@@ -343,6 +345,16 @@ def test_a_dry_run_tells_sizes_cost_time_and_failures_and_writes_nothing(
     assert db.items("things") == []
     assert not db.writes
     assert len(letters.read_text().splitlines()) == 3
+
+
+def test_a_dry_run_tells_of_bad_rows_whatever_their_file_and_content(tmp_path, db, flags, capsys):
+    db.create_table("things", {"id": "S"})
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl")
+    Path(path).write_text('{"id": "", "text": "a\u2028b"}\n{"id": "2"}\n', encoding="utf-8")
+    assert load.main([f"--input={path}", "--dry_run", *flags]) == 0, capsys.readouterr().err
+    told = capsys.readouterr().out
+    assert "1 items written, 0 deleted, 1 rows failed." in told
+    assert f"First: {tmp_path}/\\udcff.jsonl, line 1." in told
 
 
 def test_a_dry_run_needs_no_table(tmp_path, capsys):
