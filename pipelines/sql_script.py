@@ -188,6 +188,7 @@ def _drop(script: Script, stream: TokenStream) -> None:
 
 def _setting(stream: TokenStream) -> tuple[str, str]:
     """`'key' = 'value'`, or as older clients have it `key = value`."""
+    stream.keep_secret()
     if stream.next.kind == "text":
         key = stream.take().text
         stream.expect("=")
