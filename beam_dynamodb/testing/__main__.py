@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--port", type=int, default=0, help="the TCP port; 0, the default, takes a free one")
+    add("--region", default="us-east-1", help="the region in the tables' ARNs")
+    add("--account", default="000000000000", help="the account in them")
     add("--table", action="append", default=[], type=parse_table,
         metavar="NAME:KEY=TYPE[,KEY=TYPE]", help="a table to begin with")  # fmt: skip
     add("--fault", action="append", default=[], nargs=2, metavar=("FAULT", "PROBABILITY"),
@@ -94,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         faults = Faults.random(
             options.seed, chances, unprocessed=options.unprocessed, by_arn=options.by_arn
         )
-        db = FakeDynamoDB(keep_log=not options.no_log)
+        db = FakeDynamoDB(
+            region=options.region, account=options.account, keep_log=not options.no_log
+        )
         for name, key in options.table:
             db.create_table(name, key)
     except (Refused, TypeError, ValueError) as error:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.table import NESTING_MAX_DEPTH, TableKey
-from beam_dynamodb.values import check_number
+from beam_dynamodb.values import ATTRIBUTE_NAME_MAX_BYTES, check_number
 
 __all__ = ["Item", "Key", "KeyPart", "Refused", "key_of", "key_parts", "stored_item"]
 
@@ -82,7 +82,18 @@ def stored_item(item: object, level: int = 1) -> Item:
         raise _not_the_json("a map of attributes")
     if "" in item:
         raise Refused("Empty attribute name")
+    # A character has at most four bytes, so that most names need not be encoded.
+    if item and max(map(len, item)) * 4 > ATTRIBUTE_NAME_MAX_BYTES:
+        _check_names(item)
     return {name: _stored_value(value, level) for name, value in item.items()}
+
+
+def _check_names(item: Iterable[str]) -> None:
+    if any(len(name.encode()) > ATTRIBUTE_NAME_MAX_BYTES for name in item):
+        raise Refused(
+            "1 validation error detected: Map keys must satisfy constraint: Member must have "
+            f"length less than or equal to {ATTRIBUTE_NAME_MAX_BYTES}"
+        )
 
 
 def key_of(item: Item, parts: Iterable[KeyPart]) -> Key:

@@ -30,6 +30,7 @@ WRITES = ("BatchWriteItem", "PutItem", "DeleteItem")
 """The operations that write items."""
 
 _BATCH_GET_MAX_KEYS = 100
+_LIST_MAX_TABLES = 100
 _PAGE_BYTES = 1024 * 1024
 _READ_UNIT = 4096
 
@@ -66,7 +67,7 @@ class _Call(NamedTuple):
     """What comes with a request besides its members."""
 
     now: float
-    wire_bytes: int | None
+    wire_bytes: int
     held: Collection[int]
 
 
@@ -85,8 +86,8 @@ class FakeDynamoDB:
         assert db.items("user_behavior") == [{...}]
 
     Attributes:
-        region: The region in its tables' ARNs.
-        account: The account in its tables' ARNs.
+        region: The region in its tables' ARNs; an ARN of another one is not found.
+        account: The account in its tables' ARNs; likewise.
         writes: Every accepted write in the order in which it took effect; empty without a log.
         accepted: How many writes were accepted, with or without a log.
     """
@@ -178,7 +179,7 @@ class FakeDynamoDB:
         """
         found = []
         for name, item in _writes_of(operation, request):
-            table = self._tables.get(plain_name(name))
+            table = self._found(name)
             parts = table.key if table else ()
             found.append((name, {p.name: item[p.name] for p in parts if p.name in item}))
         return found
@@ -218,19 +219,11 @@ class FakeDynamoDB:
             )
         if type(request) is not dict:
             raise Refused("The request is no JSON object.", code="SerializationException")
-        self._check_members(operation, request)
-        return handler(request, _Call(now, wire_bytes, held))
-
-    def _check_members(self, operation: str, request: Mapping[str, Any]) -> None:
-        for name in request.keys() - _MEMBERS[operation]:
-            raise Refused(
-                f"{operation} with {name} is beyond this fake: use DynamoDB Local.",
-                code="NotImplemented",
-                status=501,
-            )
-        capacity = request.get("ReturnConsumedCapacity", "NONE")
-        if capacity not in ("NONE", "TOTAL", "INDEXES"):
-            raise Refused("ReturnConsumedCapacity must be one of INDEXES, TOTAL, NONE")
+        _check_members(operation, request)
+        if wire_bytes is None:
+            wire_bytes = _wire_bytes(request)
+        given = {name: value for name, value in request.items() if value is not None}
+        return handler(given, _Call(now, wire_bytes, held))
 
     def _table(self, name: object) -> Table:
         if name is None:
@@ -243,7 +236,7 @@ class FakeDynamoDB:
                 "characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', "
                 "and '.'"
             )
-        table = self._tables.get(plain_name(name))
+        table = self._found(name)
         if table is None:
             raise Refused(
                 f"Requested resource not found: Table: {name} not found",
@@ -251,11 +244,14 @@ class FakeDynamoDB:
             )
         return table
 
+    def _found(self, name: str) -> Table | None:
+        return self._tables.get(plain_name(name, self.region, self.account))
+
     # --- tables ----------------------------------------------------------------------------
 
     def _create_table(self, request: dict[str, Any], call: _Call) -> dict[str, Any]:
         name = request.get("TableName")
-        if isinstance(name, str) and plain_name(name) in self._tables:
+        if isinstance(name, str) and self._found(name):
             raise Refused(f"Table already exists: {name}", code="ResourceInUseException")
         table = created_table(request, self.region, self.account, call.now)
         self._tables[table.name] = table
@@ -265,7 +261,9 @@ class FakeDynamoDB:
         return {"Table": self._table(request.get("TableName")).described()}
 
     def _list_tables(self, request: dict[str, Any], _call: _Call) -> dict[str, Any]:
-        limit = _limit(request, default=100)
+        limit = _limit(request, default=_LIST_MAX_TABLES)
+        if limit > _LIST_MAX_TABLES:
+            raise Refused(f"Limit must be less than or equal to {_LIST_MAX_TABLES}")
         after = request.get("ExclusiveStartTableName", "")
         names = [name for name in sorted(self._tables) if name > after]
         answer: dict[str, Any] = {"TableNames": names[:limit]}
@@ -311,8 +309,7 @@ class FakeDynamoDB:
 
     def _batch_write_item(self, request: dict[str, Any], call: _Call) -> dict[str, Any]:
         tables = _request_items(request, "BatchWriteItem", BATCH_MAX_REQUESTS)
-        size = call.wire_bytes
-        if (len(orjson.dumps(request)) if size is None else size) > BATCH_MAX_WIRE_BYTES:
+        if call.wire_bytes > BATCH_MAX_WIRE_BYTES:
             raise Refused("The request is too large.", code="413", status=413)
         changes = [change for name, asked in tables for change in self._changes(name, asked)]
         if len({(change.table.name, change.key) for change in changes}) < len(changes):
@@ -412,6 +409,42 @@ _MEMBERS: dict[str, set[str]] = {
 }  # fmt: skip
 
 
+_TYPES: dict[str, type] = {
+    "AttributeDefinitions": list,
+    "ExclusiveStartTableName": str,
+    "GlobalSecondaryIndexes": list,
+    "KeySchema": list,
+    "Limit": int,
+    "LocalSecondaryIndexes": list,
+    "ProvisionedThroughput": dict,
+    "RequestItems": dict,
+    "ReturnConsumedCapacity": str,
+    "ReturnValues": str,
+    "TableName": str,
+}
+
+
+def _check_members(operation: str, request: Mapping[str, Any]) -> None:
+    for name in request.keys() - _MEMBERS[operation]:
+        raise Refused(
+            f"{operation} with {name} is beyond this fake: use DynamoDB Local.",
+            code="NotImplemented",
+            status=501,
+        )
+    for name, value in request.items():
+        if value is not None and type(value) is not _TYPES.get(name, type(value)):
+            raise Refused(f"{name} has a value of a wrong type.", code="SerializationException")
+    if request.get("ReturnConsumedCapacity") not in (None, "NONE", "TOTAL", "INDEXES"):
+        raise Refused("ReturnConsumedCapacity must be one of INDEXES, TOTAL, NONE")
+
+
+def _wire_bytes(request: Mapping[str, Any]) -> int:
+    try:
+        return len(orjson.dumps(request))
+    except TypeError as error:  # such as half of a surrogate pair, which no client could send
+        raise Refused("The request is no JSON.", code="SerializationException") from error
+
+
 def _writes_of(operation: str, request: Mapping[str, Any]) -> Iterator[tuple[str, Item]]:
     """The table and the item or key of each write, as far as they can be made out."""
     if operation in ("PutItem", "DeleteItem"):
@@ -437,8 +470,6 @@ def _request_items(
     tables = request.get("RequestItems")
     if not tables:
         raise Refused(f"{operation} cannot have a null or no requests set")
-    if type(tables) is not dict:
-        raise Refused("RequestItems is no object.", code="SerializationException")
     for name, asked in tables.items():
         if not asked:
             raise Refused(

@@ -142,9 +142,10 @@ def created_table(request: Mapping[str, Any], region: str, account: str, now: fl
     return Table(name, arn, _description(request, arn, now), key, indexed)
 
 
-def plain_name(name: str) -> str:
-    """The table's name, out of its ARN if need be."""
-    return name.rpartition("/")[2]
+def plain_name(name: str, region: str, account: str) -> str:
+    """The table's name, out of its ARN if need be; an ARN from elsewhere stays as it is."""
+    _, here, plain = name.partition(f":{region}:{account}:table/")
+    return plain if here else name
 
 
 def size_of(data: bytes) -> int:
@@ -152,19 +153,33 @@ def size_of(data: bytes) -> int:
     return stored_size(orjson.loads(data))
 
 
+def _objects(members: Any) -> list[dict[str, Any]]:
+    """The objects of a list, which may be missing."""
+    found = [] if members is None else members
+    if type(found) is not list or not all(type(each) is dict for each in found):
+        raise Refused("A list of objects was expected.", code="SerializationException")
+    return found
+
+
+def _named(members: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Objects that say an attribute, with its name."""
+    found = _objects(members)
+    if not all(isinstance(each.get("AttributeName"), str) for each in found):
+        raise Refused("AttributeName must be a string.", code="SerializationException")
+    return [(each["AttributeName"], each) for each in found]
+
+
 def _attribute_types(definitions: Any) -> dict[str, str]:
-    types = {}
-    for definition in definitions or ():
-        types[definition.get("AttributeName")] = definition.get("AttributeType")
+    types = {name: each.get("AttributeType", "") for name, each in _named(definitions)}
     if not types or not all(kind in ("S", "N", "B") for kind in types.values()):
         raise Refused("AttributeDefinitions: Member must satisfy enum value set: [B, N, S]")
     return types
 
 
 def _key_from(schema: Any, types: Mapping[str, str]) -> tuple[KeyPart, ...]:
-    schema = schema or []
-    roles = tuple(element.get("KeyType") for element in schema)
-    names = tuple(element.get("AttributeName") for element in schema)
+    elements = _named(schema)
+    roles = tuple(element.get("KeyType") for _, element in elements)
+    names = tuple(name for name, _ in elements)
     if roles not in (("HASH",), ("HASH", "RANGE")):
         raise Refused(
             "Invalid KeySchema: The first KeySchemaElement is not a HASH key type, or there is "
@@ -186,7 +201,7 @@ def _index_parts(
     indexes = [
         index
         for kind in ("GlobalSecondaryIndexes", "LocalSecondaryIndexes")
-        for index in request.get(kind) or ()
+        for index in _objects(request.get(kind))
     ]
     parts = (part for index in indexes for part in _key_from(index.get("KeySchema"), types))
     return tuple({part: None for part in parts if part.name not in own})

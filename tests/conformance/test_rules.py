@@ -495,6 +495,12 @@ class Rules:
         with refused():
             tables.client.create_table(TableName=name, **schema(pk="S"))
 
+    def test_long_attribute_name_is_refused(self, tables: Tables, pk: str) -> None:
+        for attributes in ({"n" * 65_536: {"S": "x"}}, {"m": {"M": {"n" * 65_536: {"S": "x"}}}}):
+            with refused():
+                tables.write(put(pair(pk, **attributes)))
+        tables.write(put(pair(pk, **{"n" * 65_535: {"S": "x"}})))
+
     def test_arn_stands_for_the_name(self, tables: Tables, pk: str) -> None:
         arn = tables.client.describe_table(TableName=tables.pair)["Table"]["TableArn"]
         assert tables.write(put(pair(pk)), table=arn)["UnprocessedItems"] == {}

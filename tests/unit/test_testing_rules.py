@@ -80,6 +80,68 @@ def test_name_and_arn_are_one_table() -> None:
         db.call("BatchWriteItem", request)
 
 
+def test_arn_of_another_place_is_not_found() -> None:
+    db = FakeDynamoDB(region="eu-west-1", account="123456789012")
+    db.create_table("tab", {"pk": "S"})
+    assert db.call("DescribeTable", {"TableName": db.arn("tab")})
+    for place in ("us-east-1:123456789012", "eu-west-1:000000000000", "eu-west-1:"):
+        request = {"RequestItems": {f"arn:aws:dynamodb:{place}:table/tab": [put("a")]}}
+        with pytest.raises(Refused) as caught:
+            db.call("BatchWriteItem", request)
+        assert caught.value.code == "ResourceNotFoundException"
+        assert [item for _, item in db.keys("BatchWriteItem", request)] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("ListTables", {"Limit": "x"}),
+        ("ListTables", {"Limit": True}),
+        ("ListTables", {"ExclusiveStartTableName": 5}),
+        ("Scan", {"TableName": "tab", "Limit": "1"}),
+        ("DescribeTable", {"TableName": 5}),
+        ("CreateTable", {"TableName": "new", "AttributeDefinitions": "x"}),
+        ("CreateTable", {"TableName": "new", "AttributeDefinitions": ["x"]}),
+        ("CreateTable", {"TableName": "new", "AttributeDefinitions": [{"AttributeName": []}]}),
+        ("BatchWriteItem", {"RequestItems": "x"}),
+        ("PutItem", {"TableName": "tab", "Item": {"pk": {"S": "\ud800"}}}),
+        ("DeleteItem", {"TableName": "tab", "Key": {"pk": {"S": "\ud800"}}}),
+        ("BatchWriteItem", {"RequestItems": {"tab": [put("a", x={"S": "\ud800"})]}}),
+        ("BatchWriteItem", {"RequestItems": {"tab": [put("a", **{"\ud800": {"S": "x"}})]}}),
+    ],
+)
+def test_member_of_a_wrong_type_is_a_serialization_error(
+    operation: str, request_: dict[str, Any]
+) -> None:
+    db = a_table()
+    with pytest.raises(Refused) as caught:
+        db.call(operation, request_)
+    assert caught.value.code == "SerializationException"
+    assert db.items("tab") == []
+
+
+def test_null_member_is_a_missing_one() -> None:
+    db = a_table()
+    assert db.call("ListTables", {"Limit": None, "ExclusiveStartTableName": None}) == {
+        "TableNames": ["tab"]
+    }
+
+
+def test_page_of_tables_has_a_most() -> None:
+    with pytest.raises(Refused, match="less than or equal to 100"):
+        a_table().call("ListTables", {"Limit": 101})
+
+
+@pytest.mark.parametrize("name", ["n" * 65_536, "ü" * 32_768])
+def test_attribute_name_that_is_too_long_is_refused_at_any_depth(name: str) -> None:
+    db = a_table()
+    for attributes in ({name: {"S": "x"}}, {"m": {"L": [{"M": {name: {"S": "x"}}}]}}):
+        with pytest.raises(Refused, match="65535") as caught:
+            write(db, put("a", **attributes))
+        assert caught.value.code == "ValidationException"
+    write(db, put("a", **{name[1:]: {"S": "x"}}))
+
+
 def test_size_of_the_request_is_measured_where_nobody_tells_it() -> None:
     db = a_table()
     large = [put(str(n), x={"S": "\x01" * 400_000}) for n in range(8)]

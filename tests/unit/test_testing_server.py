@@ -628,3 +628,13 @@ def test_server_as_a_process_of_its_own() -> None:
             write(client, "a")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+
+
+def test_process_is_told_the_place_in_its_arns() -> None:
+    place = ["--region", "eu-west-1", "--account", "123456789012"]
+    with a_process(*place, "--table", "tab:pk=S") as (endpoint, _):
+        target = {"X-Amz-Target": "DynamoDB_20120810.DescribeTable"}
+        body = b'{"TableName": "arn:aws:dynamodb:eu-west-1:123456789012:table/tab"}'
+        request = urllib.request.Request(endpoint, body, target)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["Table"]["TableName"] == "tab"
