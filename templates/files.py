@@ -11,15 +11,15 @@ from beam_dynamodb import OptionError, ReadDeadLetters
 from pipelines.columns import names
 from pipelines.sources import ReadRows
 from templates.main import main as run
-from templates.parameters import DEAD_LETTERS, FILES
+from templates.parameters import FILES
 from templates.rows import (
     Values,
     columns_of,
     failures_to,
+    is_replay,
     is_topic,
     is_true,
     told,
-    without_function,
     write,
 )
 
@@ -39,12 +39,11 @@ def build(pipeline: beam.Pipeline, values: Values) -> None:
     """
     with failures_to(values.get("dead_letters")) as handler:
         source = _source(values).with_error_handler(handler)
-        replays = values.get("format") == DEAD_LETTERS
-        write(pipeline | "Read" >> source, without_function(values) if replays else values, handler)
+        write(pipeline | "Read" >> source, values, handler)
 
 
 def _source(values: Values) -> Any:
-    if values.get("format") == DEAD_LETTERS:
+    if is_replay(values):
         _check_replay(values)
         return ReadDeadLetters(
             names(values["input"]), only_retriable=is_true(values.get("only_retriable"))

@@ -13,18 +13,19 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.error_handling import ErrorHandler
 
-from beam_dynamodb import DeadLetterError, DynamoDBSinkError, RowError
+from beam_dynamodb import DeadLetterError, DynamoDBSinkError, Put, RowError
 from beam_dynamodb.dead_letters import DeadLetter
 from pipelines.columns import Columns
 from templates.main import main as run
-from templates.parameters import DEAD_LETTERS, PUBSUB
+from templates.parameters import PUBSUB
 from templates.rows import (
+    KIND,
     Values,
     check_one_of,
     columns_of,
     failures_to,
+    is_replay,
     is_true,
-    without_function,
     write,
 )
 
@@ -34,7 +35,6 @@ NAMESPACE = "beam_dynamodb.messages"
 """The namespace of the counters `read` and `refused`."""
 
 _REFUSED = "refused"
-_KIND = "__change_kind"
 _TRUE, _FALSE = (True, 1, "true", "1"), (False, 0, "false", "0", "", None)
 
 
@@ -72,7 +72,7 @@ def _rows(
             columns=Columns.parse(**columns_of(values)),
             change_kind=values.get("change_kind"),
             delete_flag=values.get("delete_flag"),
-            replays=values.get("format") == DEAD_LETTERS,
+            replays=is_replay(values),
             only_retriable=is_true(values.get("only_retriable")),
             handled=handler is not None,
         )
@@ -85,10 +85,8 @@ def _rows(
 
 def _with_kind(values: Values) -> Values:
     """The sink's parameters; a delete flag without a change kind brings one of its own."""
-    if values.get("format") == DEAD_LETTERS:
-        return without_function(values)
-    if values.get("delete_flag") and not values.get("change_kind"):
-        return {**values, "change_kind": _KIND}
+    if values.get("delete_flag") and not values.get("change_kind") and not is_replay(values):
+        return {**values, "change_kind": KIND}
     return values
 
 
@@ -145,7 +143,7 @@ class ToRows(beam.DoFn):
             self._refused.inc()
             return [TaggedOutput(_REFUSED, self._letter(message, fault))]
 
-    def _row(self, message: bytes) -> dict[str, Any]:
+    def _row(self, message: bytes) -> Any:
         try:
             text = message.decode("utf-8-sig")
             found = json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
@@ -157,10 +155,12 @@ class ToRows(beam.DoFn):
             raise RowError("The message is no object of JSON.", code="InvalidMessage")
         deleted = self._is_deleted(found)
         row = self._columns.row(found)
-        if self._delete_flag is not None:
-            kind = self._change_kind or _KIND
-            row[kind] = "-D" if deleted else row.get(kind, "+I")
-        return row
+        if deleted:  # of the row's attributes, the sink picks the key's
+            return {**row, self._change_kind or KIND: "-D"}
+        if self._change_kind is not None:
+            row.setdefault(self._change_kind, "+I")
+            return row
+        return row if self._delete_flag is None else Put(row)
 
     def _is_deleted(self, row: dict[str, Any]) -> bool:
         flag = self._delete_flag

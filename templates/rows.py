@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,22 +18,29 @@ from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.replay import ToLines
 from pipelines.columns import names
 from pipelines.sources import ToDeadLetter
+from templates.parameters import DEAD_LETTERS
 
 __all__ = [
+    "KIND",
     "ApplyFunction",
     "DeadLettersTo",
+    "Replayed",
     "Values",
     "check_one_of",
     "columns_of",
     "failures_to",
+    "is_replay",
+    "is_topic",
     "is_true",
     "told",
-    "without_function",
     "write",
 ]
 
 Values = Mapping[str, Any]
 """Parameters by name: text, or in a classic template `ValueProvider`s of it; empty is absent."""
+
+KIND = "__change_kind"
+"""The field with the change kind of a row that has none of its own; never written."""
 
 _COLUMNS = ("types", "rename", "drop", "derive", "null", "separator")
 _KEYS = ("partitioned_by", "primary_key")
@@ -59,9 +67,9 @@ def check_one_of(values: Values, one: str, other: str) -> None:
         raise OptionError(f"Please set '{one}' or '{other}', one of them.", option=one)
 
 
-def without_function(values: Values) -> Values:
-    """The parameters of a replay: the user's function had its turn before the row failed."""
-    return {name: value for name, value in values.items() if not name.startswith("python_udf")}
+def is_replay(values: Values) -> bool:
+    """Whether dead letters are read, and not rows."""
+    return bool(values.get("format") == DEAD_LETTERS)
 
 
 def columns_of(values: Values) -> dict[str, Any]:
@@ -94,7 +102,10 @@ def write(rows: PCollection[Any], values: Values, handler: ErrorHandler | None) 
     Raises:
         OptionError: A parameter of the sink is not allowed.
     """
-    if values.get("python_udf") is not None:
+    if is_replay(values):  # the user's function had its turn before the row failed
+        rows = rows | "Replayed" >> beam.ParDo(Replayed(values.get("change_kind")))
+        values = {**values, "change_kind": values.get("change_kind") or KIND}
+    elif values.get("python_udf") is not None:
         apply = beam.ParDo(ApplyFunction(values["python_udf"], values.get("python_udf_function")))
         rows = rows | "ApplyFunction" >> (
             apply if handler is None else apply.with_exception_handling(error_handler=handler)
@@ -114,6 +125,39 @@ def _sink(values: Values) -> WriteToDynamoDB:
         change_kind=values.get("change_kind"),
         **{name: names(values.get(name) or "") for name in _KEYS},
     )
+
+
+class Replayed(beam.DoFn):
+    """Replayed records to elements of the sink: what was a delete stays one."""
+
+    def __init__(self, change_kind: str | None = None) -> None:
+        """Takes any record of a dead letter.
+
+        Args:
+            change_kind: The field that tells the sink of a row's kind; `KIND` where it is not
+                given.
+        """
+        self._change_kind = change_kind
+
+    def process(self, record: Any) -> Iterable[Any]:
+        """Yields the record as a put, a delete, or a row that tells its change kind."""
+        if isinstance(record, Put):
+            return [Put(_without_kind(record.row))]
+        if isinstance(record, Delete):
+            return [Delete(_without_kind(record.key))]
+        if KIND in record:
+            row = _without_kind(record)
+            row[self._change_kind or KIND] = record[KIND]
+            return [row]
+        return [record if self._change_kind else Put(record)]
+
+
+def _without_kind(row: Any) -> Any:
+    if KIND not in row:
+        return row
+    row = copy.copy(row)  # an element is Beam's, and stays as it is
+    del row[KIND]
+    return row
 
 
 # --- the user's function -------------------------------------------------------------------

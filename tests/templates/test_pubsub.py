@@ -11,13 +11,17 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_dynamodb import DeadLetterError, RowError
+from beam_dynamodb import DeadLetterError, Put, RowError
 from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.testing import FakeDynamoDB, FakeServer, Faults
+from beam_dynamodb.testing.faults import AccessDenied
 from pipelines.columns import Columns
+from templates import files
 from templates import pubsub as template
 from templates.main import read_parameters
 from templates.parameters import PUBSUB
 from templates.pubsub import ToRows
+from templates.rows import KIND, Replayed
 from tests.servers import REGION
 
 TIMEOUT_SECONDS = 90
@@ -145,6 +149,91 @@ def test_change_kinds_are_those_of_a_member_of_the_message(topics, moto_endpoint
         eventually(table.items, [{"id": {"S": "new"}}])
 
 
+# --- deletes, and their dead letters -------------------------------------------------------
+
+FN_API = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+@pytest.fixture
+def write(monkeypatch, tmp_path):
+    """Runs the template's pipeline on messages; returns the lines of its dead letters."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+
+    def write(endpoint, *messages, **values):
+        data = [each if isinstance(each, str) else json.dumps(each) for each in messages]
+        source = beam.Create([each.encode() for each in data])
+        monkeypatch.setattr(template, "_source", lambda _: source)
+        letters = tmp_path / f"{uuid.uuid4().hex}.jsonl"
+        values = {
+            "table_name": "flights", "aws_region": REGION, "aws_endpoint": endpoint,
+            "dead_letters": str(letters), **values,
+        }  # fmt: skip
+        with beam.Pipeline(runner=FN_API) as pipeline:
+            template.build(pipeline, values)
+        return letters.read_text().splitlines()
+
+    return write
+
+
+@pytest.fixture
+def flights():
+    """A table with one item."""
+    database = FakeDynamoDB()
+    database.create_table("flights", {"id": "S"})
+    database.call("PutItem", {"TableName": "flights", "Item": {"id": {"S": "7"}}})
+    return database
+
+
+def replays_a_delete(write, endpoint, tmp_path, lines, name):
+    """Replays letters by one of the two templates that can."""
+    sink = {"table_name": "flights", "aws_region": REGION, "aws_endpoint": endpoint}
+    if name == "pubsub":
+        assert write(endpoint, *lines, format="dead-letters", primary_key="id") == []
+        return
+    path = tmp_path / "letters.jsonl"
+    path.write_text("\n".join(lines))
+    values = {**sink, "input": str(path), "format": "dead-letters", "primary_key": "id"}
+    with beam.Pipeline(runner=FN_API) as pipeline:
+        files.build(pipeline, values)
+
+
+@pytest.mark.parametrize("name", ["pubsub", "files"])
+def test_a_delete_that_failed_is_a_delete_when_it_is_replayed(write, flights, tmp_path, name):
+    denied = Faults.always(AccessDenied(), operations=("DescribeTable",))
+    with FakeServer(flights, faults=denied) as server:
+        (line,) = write(server.endpoint, {"id": "7", "v": 1, "gone": True}, delete_flag="gone")
+        assert json.loads(line)["code"] == "MissingKey"
+        replays_a_delete(write, server.endpoint, tmp_path, [line], name)
+    assert flights.items("flights") == []
+
+
+def test_the_field_that_marks_a_delete_is_never_written(write, flights):
+    letters = [
+        {"operation": "put", "element": {"id": "a", "__change_kind": "+I"}},
+        {"operation": "delete", "element": {"id": "7", "__change_kind": "-D"}},
+        {"operation": "row", "element": {"id": "b", "__change_kind": "+I"}},
+        {"operation": "row", "element": {"id": "c"}},
+    ]
+    with FakeServer(flights) as server:
+        assert write(server.endpoint, *letters, format="dead-letters") == []
+    assert sorted(item["id"]["S"] for item in flights.items("flights")) == ["a", "b", "c"]
+    assert all(item.keys() == {"id"} for item in flights.items("flights"))
+
+
+def test_a_replayed_delete_is_one_beside_a_change_kind_of_the_users():
+    (row,) = Replayed("op").process({"id": "7", KIND: "-D"})
+    assert row == {"id": "7", "op": "-D"}
+    (row,) = Replayed("op").process({"id": "7", "op": "-D"})
+    assert row == {"id": "7", "op": "-D"}
+
+
+def test_a_message_without_the_change_kind_is_a_put(write, flights):
+    with FakeServer(flights) as server:
+        assert write(server.endpoint, {"id": "8"}, {"id": "7", "op": "-D"}, change_kind="op") == []
+    assert flights.items("flights") == [{"id": {"S": "8"}}]
+
+
 # --- messages to rows ----------------------------------------------------------------------
 
 
@@ -166,15 +255,14 @@ def test_columns_are_changed_as_in_files():
     ]
 
 
-@pytest.mark.parametrize(
-    ("message", "kind"),
-    [
-        ({"gone": True}, "-D"), ({"gone": "true"}, "-D"), ({"gone": 1}, "-D"),
-        ({"gone": False}, "+I"), ({"gone": None}, "+I"), ({}, "+I"), ({"gone": "0"}, "+I"),
-    ],
-)  # fmt: skip
-def test_the_delete_flag_says_whether_a_message_deletes(message, kind):
-    assert rows({"id": 1, **message}, delete_flag="gone") == [{"id": 1, "__change_kind": kind}]
+@pytest.mark.parametrize("flag", [True, "true", 1, "1"])
+def test_a_message_whose_delete_flag_is_true_is_a_delete(flag):
+    assert rows({"id": 1, "gone": flag}, delete_flag="gone") == [{"id": 1, "__change_kind": "-D"}]
+
+
+@pytest.mark.parametrize("message", [{"gone": False}, {"gone": None}, {}, {"gone": "0"}])
+def test_a_message_whose_delete_flag_is_not_true_is_a_put(message):
+    assert rows({"id": 1, **message}, delete_flag="gone") == [Put({"id": 1})]
 
 
 def test_the_delete_flag_goes_before_the_change_kind():
