@@ -45,6 +45,7 @@ KIND = "__change_kind"
 _COLUMNS = ("types", "rename", "drop", "derive", "null", "separator")
 _KEYS = ("partitioned_by", "primary_key")
 _FUNCTION = "process"
+_PUTS = ("+I", "+U", "INSERT", "UPDATE_AFTER")
 
 
 def told(value: Any) -> Any:
@@ -106,7 +107,13 @@ def write(rows: PCollection[Any], values: Values, handler: ErrorHandler | None) 
         rows = rows | "Replayed" >> beam.ParDo(Replayed(values.get("change_kind")))
         values = {**values, "change_kind": values.get("change_kind") or KIND}
     elif values.get("python_udf") is not None:
-        apply = beam.ParDo(ApplyFunction(values["python_udf"], values.get("python_udf_function")))
+        apply = beam.ParDo(
+            ApplyFunction(
+                values["python_udf"],
+                values.get("python_udf_function"),
+                change_kind=values.get("change_kind"),
+            )
+        )
         rows = rows | "ApplyFunction" >> (
             apply if handler is None else apply.with_exception_handling(error_handler=handler)
         )
@@ -166,19 +173,22 @@ def _without_kind(row: Any) -> Any:
 class ApplyFunction(beam.DoFn):
     """Gives each row to a function of a Python file, and what it returns to the next step.
 
-    The function gets a row and returns a row, None for none, or a list of rows. Deletes pass as
-    they are, and without a file all rows do.
+    The function gets a copy of a row and returns a row, None for none, or a list of rows. Deletes
+    pass as they are, and without a file all rows do.
     """
 
-    def __init__(self, path: Any, function: Any) -> None:
+    def __init__(self, path: Any, function: Any, *, change_kind: str | None = None) -> None:
         """The file is read on the worker.
 
         Args:
             path: The Python file, on any file system that Beam knows.
             function: The function's name; `process` where it is not given.
+            change_kind: The field that tells a row's change kind, if there is one. What the
+                function returns of a put without this field is a put.
         """
         self._path = path
         self._function = function
+        self._change_kind = change_kind
 
     def setup(self) -> None:
         """Runs the file once for each worker thread, so that its function needs no locks.
@@ -191,12 +201,23 @@ class ApplyFunction(beam.DoFn):
 
     def process(self, row: Any) -> Iterable[Any]:
         """Yields what the function returns."""
-        if self._call is None or isinstance(row, Delete):
+        kind = self._kind_of(row)
+        if self._call is None or kind not in (*_PUTS, None):
             return [row]
-        found = self._call(row.row if isinstance(row, Put) else row)
-        if found is None:
-            return []
-        return found if isinstance(found, list) else [found]
+        # A copy: where the function raises, the row goes to the dead letters as it came.
+        found = self._call(copy.deepcopy(row.row if isinstance(row, Put) else row))
+        made = found if isinstance(found, list) else [found]
+        return [self._change(each, kind) for each in made if each is not None]
+
+    def _kind_of(self, row: Any) -> str | None:
+        """A row's change kind; None where it has none, which the function may give it."""
+        if isinstance(row, (Put, Delete)):
+            return "+I" if isinstance(row, Put) else "-D"
+        return row.get(self._change_kind) if self._change_kind else None
+
+    def _change(self, made: Any, kind: str | None) -> Any:
+        unsaid = self._change_kind and kind and isinstance(made, dict)
+        return Put(made) if unsaid and self._change_kind not in made else made
 
 
 def _loaded(path: str, function: str) -> Callable[[Any], Any]:
@@ -240,7 +261,7 @@ class DeadLettersTo(beam.PTransform[Any, Any]):
 
     def expand(self, failed: PCollection[Any]) -> Any:
         """Writes them."""
-        letters = failed | "Place" >> beam.ParDo(ToDeadLetter())
+        letters = failed | "Place" >> beam.ParDo(_ToDeadLetter())
         destination = self._destination
         if isinstance(destination, ValueProvider):
             letters = letters | "OrFail" >> beam.ParDo(_OrFail(destination))
@@ -258,6 +279,15 @@ class DeadLettersTo(beam.PTransform[Any, Any]):
 def is_topic(destination: str) -> bool:
     """Whether a destination is a topic of Pub/Sub."""
     return destination.startswith("projects/")
+
+
+class _ToDeadLetter(ToDeadLetter):
+    """To dead letters; what the user's function failed on is a row, also where it is a `Put`."""
+
+    def process(self, failed: Any, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
+        if type(failed) is tuple and isinstance(failed[0], Put):
+            failed = (failed[0].row, *failed[1:])
+        yield from super().process(failed, timestamp)
 
 
 class _ToMessage(beam.DoFn):

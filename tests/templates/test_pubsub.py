@@ -234,6 +234,47 @@ def test_a_message_without_the_change_kind_is_a_put(write, flights):
     assert flights.items("flights") == [{"id": {"S": "8"}}]
 
 
+def udf(tmp_path, *lines):
+    path = tmp_path / "udf.py"
+    path.write_text("\n    ".join(["def process(row):", *lines]))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("mark", "settings"),
+    [({"gone": True}, {"delete_flag": "gone"}), ({"op": "-D"}, {"change_kind": "op"})],
+)
+def test_deletes_pass_the_function_and_what_it_makes_of_a_put_is_one(
+    write, flights, tmp_path, mark, settings
+):
+    made = udf(tmp_path, "return {'id': row['id'], 'full': row['first'] + '!'}")
+    messages = {"id": "7", **mark}, {"id": "9", "first": "Ada"}
+    with FakeServer(flights) as server:
+        assert write(server.endpoint, *messages, **settings, python_udf=made) == []
+    assert flights.items("flights") == [{"id": {"S": "9"}, "full": {"S": "Ada!"}}]
+
+
+def test_a_function_may_say_the_change_kind_itself(write, flights, tmp_path):
+    said = udf(tmp_path, "row['op'] = '-D' if row['old'] else '+I'", "return row")
+    messages = {"id": "7", "old": True}, {"id": "9", "old": False}
+    with FakeServer(flights) as server:
+        assert write(server.endpoint, *messages, change_kind="op", python_udf=said) == []
+    assert [item["id"]["S"] for item in flights.items("flights")] == ["9"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"delete_flag": "gone"}])
+def test_a_row_on_which_the_function_fails_is_a_dead_letter_as_it_came(
+    write, flights, tmp_path, settings
+):
+    fails = udf(tmp_path, "row['price'] *= 2", "row['tags'].append('x')", "return row['first']")
+    message = {"id": "9", "price": 10, "tags": ["a"]}
+    with FakeServer(flights) as server:
+        (line,) = write(server.endpoint, message, python_udf=fails, **settings)
+    letter = json.loads(line)
+    assert letter["element"] == message
+    assert letter["code"] == "KeyError"
+
+
 # --- messages to rows ----------------------------------------------------------------------
 
 
