@@ -17,6 +17,7 @@ from apache_beam.runners.runner import PipelineResult
 from beam_dynamodb import DynamoDBSinkError, OptionError
 from pipelines.flags import refuse_misspelt
 from templates.files import build
+from templates.main import refuse_secrets
 from templates.parameters import CLASSIC, CLASSIC_STAGED
 from templates.rows import Values
 
@@ -56,6 +57,7 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
     known = {f"--{each.name}" for each in CLASSIC.parameters}
     others = [each for each in rest if each.partition("=")[0] not in known]
     _refuse_unknown(others)
+    refuse_secrets(others)
     refuse_misspelt(parser, others)
     options = PipelineOptions(rest)
     pipeline = beam.Pipeline(options=options)

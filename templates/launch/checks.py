@@ -8,16 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_dynamodb import OptionError, SinkOptions
-from beam_dynamodb.options import keyword_of
 from templates.launch.errors import LaunchError, ParameterError
+from templates.secrets import holds_secret
 
 __all__ = ["check_job_name", "check_no_secret", "check_parameters", "pairs"]
 
-_SECRETS = tuple(
-    keyword_of(each.key.removeprefix("aws.credentials."))
-    for each in SinkOptions.declared()
-    if each.secret
-)
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
 
 
@@ -51,10 +46,10 @@ def check_no_secret(options: Mapping[str, str]) -> None:
     """Refuses secrets among what is passed on unchecked; the page of a job shows all of it.
 
     Raises:
-        LaunchError: An option of the sink is there that holds a secret. It is named, not shown.
+        LaunchError: An option is there that holds a secret. It is named, not shown.
     """
     for name in options:
-        if name.startswith("aws_") and name.endswith(_SECRETS):
+        if holds_secret(name):
             raise LaunchError(
                 f"'{name}' holds a secret, which whoever sees the job could read. Let the workers "
                 f"take a role, or name a secret of Secret Manager."

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, cast
 
 import grpc
+import requests
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import dataflow_v1beta3 as dataflow
 from google.protobuf import json_format
 
+from templates.launch.checks import check_no_secret
 from templates.launch.errors import LaunchError, LostSightError
 
 __all__ = ["Dataflow", "Job", "Launch", "Message", "Transport", "environment_of"]
@@ -38,6 +41,11 @@ _LOST = (
     exceptions.TooManyRequests,
     exceptions.RetryError,
     ConnectionError,
+    # Over REST these come as they are:
+    TransportError,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
 )
 """What leaves open whether the service did what it was asked to."""
 
@@ -315,7 +323,7 @@ def environment_of(kind: Kind, settings: Mapping[str, str]) -> dict[str, Any]:
             are given as JSON.
 
     Raises:
-        LaunchError: A field is unknown, or its value does not fit it.
+        LaunchError: A field is unknown, its value does not fit it, or it holds a secret.
     """
     cls = _ENVIRONMENTS[kind]
     fields = {
@@ -330,7 +338,8 @@ def environment_of(kind: Kind, settings: Mapping[str, str]) -> dict[str, Any]:
                 f"{', '.join(sorted({each.name for each in fields.values()}))}."
             )
         environment[name] = _value(fields[name], getattr(empty, fields[name].name), text)
-    _parsed(cls, environment)
+    for option in _parsed(cls, environment).additional_pipeline_options:
+        check_no_secret({re.split(r"[=\s]", option)[0]: ""})
     return environment
 
 

@@ -362,7 +362,10 @@ def rest_server(service: FakeDataflow) -> Iterator[str]:
     class Handler(QuietHandler):
         def do(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-            status, text = _rest_answer(service, self.command, self.path, body)
+            try:
+                status, text = _rest_answer(service, self.command, self.path, body)
+            except ConnectionAbortedError:
+                return  # without an answer, the connection is closed
             self.answer(status, text, Content_Type="application/json")
 
         do_GET = do_POST = do_PUT = do

@@ -193,6 +193,14 @@ def test_a_secret_is_refused_and_nothing_is_staged(tmp_path, capsys, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("flag", ["awsCredentialsBasicSecretkey", "s3_secret_access_key"])
+def test_a_secret_of_another_spelling_is_refused_too(tmp_path, capsys, caplog, flag):
+    assert main([f"--template_location={tmp_path}/t", f"--{flag}={MARK}"]) == 1
+    err = capsys.readouterr().err
+    assert f"'{flag}' holds a secret" in err
+    assert MARK not in err + caplog.text
+
+
 def _gzipped(text):
     import gzip
 

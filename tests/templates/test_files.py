@@ -174,16 +174,19 @@ def test_deletes_of_an_export_pass_the_function(run, gcs):
         (["--sink_batch_maxsize=5"], "sink_batch_max_size"),
         (["--partitioned_byy=id"], "Did you mean '--partitioned_by'"),
         (["--aws_credentials_basic_secretkey=hush"], "holds a secret"),
+        (["--awsCredentialsBasicSecretkey=hush"], "holds a secret"),
+        (["--aws.credentials.basic.secretkey", "hush"], "holds a secret"),
+        (["--s3_secret_access_key=hush"], "holds a secret"),
         (["--types=id"], "'types' must have the form"),
         (["--primary_key=a,b,c"], "at most two"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_runs(flags, words, capsys):
+def test_what_is_wrong_is_told_before_anything_runs(flags, words, capsys, caplog):
     argv = ["--input=gs://b/x", "--table_name=flights", f"--aws_region={REGION}", *flags]
     assert files.main(argv) == 1
     err = capsys.readouterr().err
     assert words in err
-    assert "hush" not in err
+    assert "hush" not in err + caplog.text
 
 
 def test_rows_keep_the_digits_of_their_numbers(run, gcs):

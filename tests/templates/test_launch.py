@@ -12,11 +12,13 @@ from datetime import datetime, timezone
 
 import grpc
 import pytest
+import requests
+from google.auth.exceptions import TransportError
 
 from templates.launch import main
-from templates.launch.checks import check_parameters
+from templates.launch.checks import check_no_secret, check_parameters
 from templates.launch.dataflow import Dataflow, environment_of
-from templates.launch.errors import LaunchError, ParameterError
+from templates.launch.errors import LaunchError, LostSightError, ParameterError
 from templates.launch.following import Follower, FollowTimeoutError
 from templates.launch.reporting import Report
 from templates.parameters import FILES
@@ -228,6 +230,33 @@ def test_a_secret_goes_nowhere(service, launch, capsys, flag, level):
     assert not service.requests
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aws.credentials.basic.secretkey", "aws-credentials-basic-secretkey",
+        "AWS_CREDENTIALS_BASIC_ACCESSKEYID", "awsCredentialsRoleProviderBasicSecretkey",
+        "AWS_SECRET_ACCESS_KEY", "s3_secret_access_key", "s3_access_key_id", "s3_session_token",
+    ],
+)  # fmt: skip
+def test_a_secret_goes_nowhere_however_it_is_spelled(name):
+    with pytest.raises(LaunchError, match=f"'{name}' holds a secret") as raised:
+        check_no_secret({name: "hush"})
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["flex", "classic"])
+@pytest.mark.parametrize("between", ["=", " "])
+def test_a_secret_is_no_option_of_the_environment(kind, between):
+    option = f"--aws_credentials_basic_secretkey{between}hush"
+    with pytest.raises(LaunchError, match="holds a secret") as raised:
+        environment_of(kind, {"additionalPipelineOptions": option})
+    assert "hush" not in str(raised.value)
+
+
+def test_a_name_in_secret_manager_is_no_secret():
+    check_no_secret({"aws_credentials_basic_secretkey_google_secret": "projects/p/secrets/s"})
+
+
 def test_what_the_service_refuses_is_told_in_its_words(service, launch, capsys):
     service.script = ENDLESS
     assert launch("--until=launched") == 0
@@ -248,6 +277,35 @@ def test_a_launch_without_an_answer_is_not_tried_again(service, launch, capsys):
 def test_following_outlives_a_moment_without_the_service(service, launch):
     service.refusals["GetJob"] = [Refusal(grpc.StatusCode.UNAVAILABLE, "try later")]
     assert launch() == 0
+
+
+@pytest.mark.parametrize("retry", ["5", "0.01"])
+def test_following_outlives_a_connection_that_is_lost(service, spec, capsys, retry):
+    service.refusals["GetJob"] = [ConnectionAbortedError()] * (1 if retry == "5" else 99)
+    with rest_server(service) as endpoint:
+        at = ["--project=p", "--region=r", "--transport=rest", f"--endpoint={endpoint}"]
+        code = main(["launch", spec, *at, "--poll=0.01", f"--retry={retry}", *GOOD])
+    assert code == (0 if retry == "5" else 4)
+    assert ("goes on" in capsys.readouterr().err) == (code == 4)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        requests.exceptions.ReadTimeout("late"),
+        requests.exceptions.ChunkedEncodingError("cut"),
+        TransportError("no token"),
+    ],
+)
+def test_what_is_lost_on_the_way_leaves_open_what_became_of_it(monkeypatch, fault):
+    class Jobs:
+        def update_job(self, request, timeout):
+            raise fault
+
+    dataflow = Dataflow("p", "r", transport="rest", endpoint="http://127.0.0.1:1")
+    monkeypatch.setattr(dataflow, "_client", lambda _: Jobs())
+    with pytest.raises(LostSightError, match="unknown"):
+        dataflow.cancel("j")
 
 
 def test_a_service_that_stays_away_leaves_the_job_to_itself(service, launch, capsys):
