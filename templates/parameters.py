@@ -30,15 +30,15 @@ DEAD_LETTERS = "dead-letters"
 """The format of a replay: dead letters, as a sink of this package wrote them."""
 
 _NAMES = "[^,]+(,[^,]+)*"
-_BOOLEAN = "true|false"
-_COUNT = "[1-9][0-9]{0,9}"
+_BOOLEAN = "true|True|TRUE|false|False|FALSE"
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _GCS_FILES = "gs://[^,]+(,gs://[^,]+)*"
 _ROLE = "arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+"
 _BATCH_SIZE = "[1-9]|1[0-9]|2[0-5]"
 _TABLE = (
     "[A-Za-z0-9_.-]{3,255}|arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]*:table/[A-Za-z0-9_.-]{3,255}"
 )
-_URL = r"https?://[^\s/?#@]+(/[^\s?#]*)?"
+_URL = rf"https?://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?(/[^\s?#]*)?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,16 +123,20 @@ class Template:
 
 _KINDS: Mapping[str, tuple[str, str]] = {
     "Boolean": ("BOOLEAN", _BOOLEAN),
-    "Integer": ("NUMBER", _COUNT),
-    "Long": ("NUMBER", _COUNT),
+    # As many digits as the type has; the launcher and the sink know the greatest value.
+    "Integer": ("NUMBER", "[1-9][0-9]{0,9}"),
+    "Long": ("NUMBER", "[1-9][0-9]{0,18}"),
 }
+_EXTERNAL_ID = "[A-Za-z0-9_+=,.@:/-]{2,1000}[A-Za-z0-9_+=,.@:/-]{0,224}"
+"""RE2 takes no repetition of more than 1000."""
+
 _PATTERNS: Mapping[str, str] = {
     "table-name": _TABLE,
     "aws.region": "[a-z0-9]+(-[a-z0-9]+)*",
     "aws.endpoint": _URL,
     "aws.credentials.role.arn": _ROLE,
     "aws.credentials.role.sessionName": "[A-Za-z0-9_+=,.@-]{2,64}",
-    "aws.credentials.role.externalId": "[A-Za-z0-9_+=,.@:/-]{2,1224}",
+    "aws.credentials.role.externalId": _EXTERNAL_ID,
     "aws.credentials.role.stsEndpoint": _URL,
     "aws.credentials.basic.accesskeyid.googleSecret": GOOGLE_SECRET,
     "aws.credentials.basic.secretkey.googleSecret": GOOGLE_SECRET,

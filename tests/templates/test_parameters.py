@@ -9,6 +9,7 @@ import pytest
 from google.cloud import dataflow_v1beta3 as df
 from google.protobuf import json_format
 
+from beam_dynamodb import OptionError
 from beam_dynamodb.options import PROVIDERS, SinkOptions
 from pipelines.formats import FORMATS
 from templates import metadata
@@ -93,7 +94,7 @@ GOOD_AND_BAD = {
     "input": (
         ["gs://b/x.csv", "gs://b/in/*.csv.gz,gs://c/y.json"], ["", "/x.csv", "b/x", "gs://b/x,y"],
     ),
-    "in_order": (["true", "false"], ["True", "yes", "1"]),
+    "in_order": (["true", "false", "True"], ["yes", "1", "tru"]),
     "only_retriable": (["true", "false"], ["no"]),
     "encoding": (["utf-8", "latin-1", "iso8859_15"], ["utf 8"]),
     "delimiter": ([";", "|", "tab", "."], [";;", "tabs"]),
@@ -111,15 +112,23 @@ GOOD_AND_BAD = {
     ),
     "aws_region": (["us-east-2", "us-gov-west-1"], ["US-EAST-2", "us_east", "us-east-"]),
     "aws_endpoint": (
-        ["https://dynamodb.us-east-2.amazonaws.com", "http://127.0.0.1:8000", "https://h/path"],
-        ["dynamodb.us-east-2.amazonaws.com", "ftp://h", "https://u@h", "https://h?x=1"],
+        [
+            "https://dynamodb.us-east-2.amazonaws.com", "http://127.0.0.1:8000", "https://h/path",
+            "http://h:1", "http://h:65535/x", "http://[::1]:8000", "http://[fe80::1]",
+        ],
+        [
+            "dynamodb.us-east-2.amazonaws.com", "ftp://h", "https://u@h", "https://h?x=1",
+            "http://h:0", "http://h:65536", "http://h:99999", "http://:80", "http://h:x", "http://",
+        ],
     ),
     "aws_credentials_role_arn": (
         ["arn:aws:iam::123456789012:role/beam", "arn:aws-us-gov:iam::123456789012:role/a/b"],
         ["arn:aws:iam::12:role/beam", "arn:aws:iam::123456789012:user/beam", "beam"],
     ),
-    "aws_credentials_role_session_name": (["beam", "a=b,c.d@e-f"], ["b", "a b", "x" * 65]),
-    "aws_credentials_role_external_id": (["ab", "a:b/c"], ["a", "a b"]),
+    "aws_credentials_role_session_name": (["be", "a=b,c.d@e-f", "x" * 64], ["b", "a b", "x" * 65]),
+    "aws_credentials_role_external_id": (
+        ["ab", "a:b/c", "x" * 1000, "x" * 1001, "x" * 1224], ["a", "a b", "x" * 1225],
+    ),
     "aws_credentials_role_sts_endpoint": (["https://sts.us-east-2.amazonaws.com"], ["sts"]),
     "aws_credentials_basic_accesskeyid_google_secret": (
         ["projects/p-1/secrets/aws-key", "projects/p/secrets/s/versions/latest"],
@@ -133,13 +142,15 @@ GOOD_AND_BAD = {
     "aws_credentials_role_provider_basic_secretkey_google_secret": (
         ["projects/p/secrets/s"], ["hush"],
     ),
-    "aws_trust_all_certificates": (["true", "false"], ["TRUE"]),
+    "aws_trust_all_certificates": (["true", "TRUE", "False"], ["1", "truefalse"]),
     "sink_batch_max_size": (["1", "9", "10", "25"], ["0", "26", "-1", "2.5", "100", ""]),
-    "sink_requests_max_inflight": (["1", "50", "10000"], ["0", "-1", "1e3", "05"]),
+    "sink_requests_max_inflight": (
+        ["1", "50", str(2**31 - 1)], ["0", "-1", "1e3", "05", "1" * 11],
+    ),
     "sink_requests_max_buffered": (["26"], ["0"]),
-    "sink_flush_buffer_timeout": (["5000"], ["0", "5s"]),
+    "sink_flush_buffer_timeout": (["5000", str(2**63 - 1)], ["0", "5s", "1" * 20]),
     "sink_fail_on_error": (["true", "false"], ["0"]),
-    "sink_retry_timeout": (["300000"], ["0", "5min"]),
+    "sink_retry_timeout": (["300000", str(2**63 - 1)], ["0", "5min"]),
     "sink_ignore_nulls": (["true", "false"], ["null"]),
     "sink_http_client_max_concurrency": (["10000"], ["0"]),
     "sink_http_client_read_timeout": (["360000"], ["0"]),
@@ -180,6 +191,7 @@ def test_regular_expressions_are_such_as_re2_understands(template):
     for (regex,) in _with_patterns(template).values():
         assert re.fullmatch(r"\^\(.*\)\$", regex)
         assert not re.search(r"\(\?|\\[1-9]|[*+?}][+]", regex), "look-around, back reference"
+        assert all(int(most) <= 1000 for most in re.findall(r"([0-9]+)}", regex))
 
 
 @pytest.mark.parametrize("option", list(SinkOptions.declared()), ids=lambda each: each.key)
@@ -187,12 +199,13 @@ def test_what_a_regular_expression_takes_the_option_takes(option):
     good, bad = GOOD_AND_BAD.get(option.keyword, ((), ()))
     for value in good:
         option.parse(value)
+    required = ("connector", "table_name", "aws_region")
     # The patterns may be stricter; where the option has a rule of its own, they are not laxer.
-    if option.type_name in ("Integer", "Long"):
+    if option.type_name in ("Integer", "Long", "Boolean") or option.key.endswith("ndpoint"):
         for value in bad:
             if value != "05":
-                with pytest.raises(ValueError, match="must"):
-                    option.parse(value)
+                with pytest.raises(OptionError, match=f"'{option.keyword}': it must"):
+                    SinkOptions.parse({option.keyword: value}, may_miss=required)
 
 
 # --- specifications ------------------------------------------------------------------------
