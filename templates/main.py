@@ -14,7 +14,7 @@ from beam_dynamodb import DynamoDBSinkError, OptionError
 from pipelines.flags import refuse_misspelt, sink_options
 from templates.parameters import Template
 from templates.rows import Values
-from templates.secrets import holds_secret
+from templates.secret_names import holds_secret
 
 __all__ = ["Build", "main", "parser_of", "read_parameters", "refuse_secrets"]
 

@@ -85,6 +85,8 @@ def failures_to(destination: Any) -> Iterator[ErrorHandler | None]:
     Args:
         destination: Of the dead letters: a path, a topic, or nothing.
     """
+    if isinstance(destination, StaticValueProvider):
+        destination = told(destination)
     if not destination:
         yield None
         return

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.value_provider import StaticValueProvider
 from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb import DynamoDBSinkError, OptionError
@@ -19,7 +20,7 @@ from pipelines.flags import refuse_misspelt
 from templates.files import build
 from templates.main import refuse_secrets
 from templates.parameters import CLASSIC, CLASSIC_STAGED
-from templates.rows import Values
+from templates.rows import Values, told
 
 __all__ = ["main", "pipeline_of"]
 
@@ -60,8 +61,10 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
     refuse_secrets(others)
     refuse_misspelt(parser, others)
     options = PipelineOptions(rest)
+    providers = _providers(options)
+    _check_choices(providers)
     pipeline = beam.Pipeline(options=options)
-    build(pipeline, {**vars(arguments), **_providers(options)})
+    build(pipeline, {**vars(arguments), **providers})
     return pipeline
 
 
@@ -74,6 +77,18 @@ def _refuse_unknown(rest: Sequence[str]) -> None:
                 f"'{name}' is no parameter of the template. Secrets are never parameters: let the "
                 f"workers find the credentials.",
                 option=name,
+            )
+
+
+def _check_choices(providers: Values) -> None:
+    """Refuses what is fixed to none of a parameter's choices, such as a replay, which Flex has."""
+    for each in CLASSIC.parameters:
+        provider = providers[each.name]
+        fixed = told(provider) if isinstance(provider, StaticValueProvider) else None
+        if fixed and each.choices and fixed not in each.choices:
+            raise OptionError(
+                f"'{each.name}' must be one of {', '.join(each.choices)} in the classic template.",
+                option=each.name,
             )
 
 

@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from google.cloud.dataflow_v1beta3 import TemplateMetadata
+from google.protobuf import json_format
+
 from beam_dynamodb import OptionError, SinkOptions
 from templates.launch.errors import LaunchError, ParameterError
-from templates.secrets import holds_secret
+from templates.secret_names import holds_secret
 
 __all__ = ["check_job_name", "check_no_secret", "check_parameters", "pairs"]
 
@@ -68,8 +71,9 @@ def check_parameters(metadata: Mapping[str, Any], parameters: Mapping[str, str])
 
     Raises:
         ParameterError: With all faults at once.
+        LaunchError: The metadata is broken.
     """
-    known = {str(each["name"]): each for each in metadata.get("parameters", ())}
+    known = _known(metadata)
     faults = [
         *_unknown(known, parameters),
         *_missing(known, parameters),
@@ -86,6 +90,18 @@ def check_parameters(metadata: Mapping[str, Any], parameters: Mapping[str, str])
         raise ParameterError(faults)
 
 
+def _known(metadata: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parameters that a template has, by name."""
+    try:
+        message = TemplateMetadata.pb()()
+        json_format.ParseDict(dict(metadata), message, ignore_unknown_fields=True)
+    except (json_format.ParseError, TypeError, ValueError) as cause:
+        raise LaunchError(
+            f"The template's metadata is none of Dataflow's: {cause} Stage the template anew."
+        ) from cause
+    return {str(each.get("name", "")): each for each in metadata.get("parameters") or ()}
+
+
 def _unknown(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
     for name in parameters.keys() - known.keys():
         near = difflib.get_close_matches(name, known, n=1)
@@ -97,7 +113,7 @@ def _missing(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterato
     for name, parameter in known.items():
         # Dataflow's console leaves an empty text where nothing was entered.
         if not parameter.get("isOptional") and not parameters.get(name):
-            yield f"'{name}' is missing: {parameter['helpText']}"
+            yield f"'{name}' is missing: {_help(parameter)}"
 
 
 def _contradictions(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
@@ -116,9 +132,20 @@ def _contradictions(known: Mapping[str, Any], parameters: Mapping[str, str]) -> 
 def _misfits(parameter: Mapping[str, Any], value: str) -> Iterator[str]:
     if not value and parameter.get("isOptional"):
         return
-    choices = [each["value"] for each in parameter.get("enumOptions", ())]
+    choices = [each.get("value", "") for each in parameter.get("enumOptions") or ()]
     if choices and value not in choices:
         yield f"'{parameter['name']}' must be one of {', '.join(choices)}."
-    for regex in parameter.get("regexes", ()):
-        if not re.fullmatch(regex, value):
-            yield f"'{parameter['name']}' must match {regex}: {parameter['helpText']}"
+    for regex in parameter.get("regexes") or ():
+        if not _matches(regex, value):
+            yield f"'{parameter['name']}' must match {regex}: {_help(parameter)}"
+
+
+def _matches(regex: str, value: str) -> bool:
+    try:
+        return bool(re.fullmatch(regex, value))
+    except re.error:  # Dataflow, whose expressions are not Python's, judges it
+        return True
+
+
+def _help(parameter: Mapping[str, Any]) -> str:
+    return str(parameter.get("helpText") or parameter.get("label") or "see the template.")

@@ -172,19 +172,28 @@ def _end(arguments: argparse.Namespace, dataflow: Dataflow, job_id: str, wanted:
 
 def _template(arguments: argparse.Namespace) -> tuple[str | Mapping[str, Any], Any]:
     """The template as a launch takes it, and its metadata if it can be had."""
-    text = storage.read(arguments.template)
-    try:
-        read = json.loads(text)
-    except ValueError as cause:
-        raise LaunchError(f"{arguments.template} is no template: it is no JSON.") from cause
+    read = _object(arguments.template, storage.read(arguments.template), "template")
     arguments.kind = "flex" if "image" in read else "classic"
     if arguments.kind == "flex":
         in_gcs = storage.is_gcs(arguments.template)
         return arguments.template if in_gcs else read, read.get("metadata")
     if not storage.is_gcs(arguments.template):
         raise LaunchError(f"Dataflow takes a classic template from gs://, not {arguments.template}")
-    beside = storage.read_if_there(f"{arguments.template}_metadata")
-    return arguments.template, None if beside is None else json.loads(beside)
+    path = f"{arguments.template}_metadata"
+    beside = storage.read_if_there(path)
+    return arguments.template, None if beside is None else _object(path, beside, "metadata")
+
+
+def _object(path: str, text: str, what: str) -> Mapping[str, Any]:
+    try:
+        read = json.loads(text)
+    except ValueError as cause:
+        raise LaunchError(
+            f"{path} is no {what}: it is no JSON. Name what 'stage' wrote."
+        ) from cause
+    if not isinstance(read, dict):
+        raise LaunchError(f"{path} is no {what}: it is no JSON object. Name what 'stage' wrote.")
+    return read
 
 
 def _parameters(arguments: argparse.Namespace) -> dict[str, str]:

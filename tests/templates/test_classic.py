@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 from templates.classic.main import main
 from templates.launch import main as launcher
 from templates.parameters import CLASSIC, CLASSIC_STAGED
@@ -14,6 +15,7 @@ from tests.integration.aws_standins import MARK
 from tests.servers import REGION
 from tests.templates.launched import run_template
 
+FN_API = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 CSV = "id,n,name\n1,10,one\n2,2.5,two\n1,11,uno\n"
 
 
@@ -182,6 +184,23 @@ def test_a_parameter_given_when_the_template_is_staged_is_fixed(tmp_path, monkey
 def test_a_misspelt_setting_stages_nothing(tmp_path, capsys):
     assert main([f"--template_location={tmp_path}/t", "--partitioned_byy=id"]) == 1
     assert "Did you mean '--partitioned_by'?" in capsys.readouterr().err
+
+
+def test_a_replay_is_refused(tmp_path, capsys):
+    assert main([f"--template_location={tmp_path}/t", "--format=dead-letters"]) == 1
+    assert "'format' must be one of auto, csv" in capsys.readouterr().err
+
+
+def test_an_empty_place_of_dead_letters_is_none(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 5}\n')
+    database = FakeDynamoDB()
+    database.create_table("flights", {"id": "S"})
+    with FakeServer(database) as server, pytest.raises(Exception, match="has type S"):
+        main([
+            f"--runner={FN_API}", f"--input={path}", "--table_name=flights",
+            f"--aws_region={REGION}", f"--aws_endpoint={server.endpoint}", "--dead_letters=",
+        ])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["basic_secretkey", "role_provider_basic_secretkey"])

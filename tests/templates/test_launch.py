@@ -330,11 +330,28 @@ def test_a_wrong_command_is_refused(service, launch, capsys, flags, words):
     assert not service.jobs
 
 
-def test_a_template_that_is_none_is_refused(tmp_path, at, capsys):
+@pytest.mark.parametrize("text", ["{", "5", "[]", "null"])
+def test_a_template_that_is_none_is_refused(tmp_path, at, capsys, text):
     path = tmp_path / "t.json"
-    path.write_text("{")
+    path.write_text(text)
     assert main(["launch", str(path), *at]) == 2
-    assert "it is no JSON" in capsys.readouterr().err
+    assert "is no template: it is no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "5", '{"parameters": 5}', '{"parameters": [5]}'])
+def test_broken_metadata_beside_a_classic_template_is_told(service, at, gcs, capsys, text):
+    path = gcs.put("t", json.dumps({"environment": {}}))
+    gcs.put("t_metadata", text)
+    assert main(["launch", path, *at, *GOOD]) == 2
+    assert "metadata" in capsys.readouterr().err
+    assert not service.requests
+
+
+def test_metadata_need_not_tell_more_than_names():
+    metadata = {"parameters": [{"name": "a"}, {"name": "b", "regexes": ["("]}]}
+    check_parameters(metadata, {"a": "1", "b": "2"})
+    with pytest.raises(ParameterError, match="'a' is missing"):
+        check_parameters(metadata, {"b": "2"})
 
 
 def test_project_and_region_are_asked_for(spec, capsys, monkeypatch):
