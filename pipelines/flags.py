@@ -17,16 +17,17 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_dynamodb.errors import OptionError
-from beam_dynamodb.options import Option, SinkOptions, keyword_of
+from beam_dynamodb.options import Option, SinkOptions
+from pipelines.secret_names import holds_secret
 
 __all__ = [
-    "SECRETS",
     "add_sink_flags",
     "in_process_unless_named",
     "is_in_process",
     "names",
     "read_flags",
     "refuse_misspelt",
+    "refuse_secrets",
     "sink_options",
 ]
 
@@ -34,13 +35,6 @@ _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 _NEAR = 0.75
 """How like a known flag an unknown one is that can only be meant for it."""
-
-SECRETS = tuple(
-    keyword_of(each.key.removeprefix("aws.credentials."))
-    for each in SinkOptions.declared()
-    if each.secret
-)
-"""How the keywords of options end that hold a secret, at any level of nested roles."""
 
 
 def names(text: str) -> list[str]:
@@ -85,9 +79,10 @@ def read_flags(
         in-process runner where none is named.
 
     Raises:
-        OptionError: As `sink_options` and `refuse_misspelt`.
+        OptionError: As `refuse_secrets`, `sink_options` and `refuse_misspelt`.
     """
     arguments, rest = parser.parse_known_args(list(argv))
+    refuse_secrets(rest)
     sink, rest = sink_options(arguments, rest)
     refuse_misspelt(parser, rest)
     return arguments, sink, in_process_unless_named(PipelineOptions(rest))
@@ -122,7 +117,7 @@ def sink_options(
         The options, and what of `rest` is not meant for the sink.
 
     Raises:
-        OptionError: A flag holds a secret, or has no value.
+        OptionError: A flag has no value.
     """
     given: dict[str, object] = {"connector": "dynamodb"}
     given |= {each.keyword: getattr(arguments, each.keyword) for each in _flags()}
@@ -132,14 +127,28 @@ def sink_options(
             others.append(each)
             continue
         keyword, separator, value = each.removeprefix("--").partition("=")
-        if keyword.endswith(SECRETS):
-            raise OptionError(
-                f"'{keyword}' holds a secret: it cannot be a flag. Let the workers find the "
-                f"credentials by another provider, such as ENV_VAR or PROFILE.",
-                option=keyword,
-            )
         given[keyword] = value if separator else ""
     return {key: value for key, value in given.items() if value is not None}, others
+
+
+def refuse_secrets(flags: Sequence[str], *, prefix: str = "aws") -> None:
+    """Refuses secrets, however they are spelled: command lines show in lists of processes.
+
+    Args:
+        flags: Flags, or keys with their values as `--set` has them.
+        prefix: Whose secrets; those of the sink begin like this, and Beam's own do not.
+
+    Raises:
+        OptionError: One holds a secret. It is named, not shown.
+    """
+    for each in flags:
+        name = each.partition("=")[0].removeprefix("--")
+        if name.lower().startswith(prefix) and holds_secret(name):
+            raise OptionError(
+                f"'{name}' holds a secret: it cannot be a flag. Let the workers find the "
+                f"credentials by another provider, such as ENV_VAR or PROFILE.",
+                option=name,
+            )
 
 
 def refuse_misspelt(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:

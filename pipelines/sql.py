@@ -34,9 +34,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
-from beam_dynamodb.options import keyword_of
 from pipelines.faults import run_to_end, words
-from pipelines.flags import SECRETS, in_process_unless_named, refuse_misspelt
+from pipelines.flags import in_process_unless_named, refuse_misspelt, refuse_secrets
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
@@ -122,6 +121,7 @@ def run(argv: Sequence[str]) -> Summary:
 def _run(argv: Sequence[str]) -> Summary | str:
     parser = _parser()
     arguments, rest = parser.parse_known_args(list(argv))
+    refuse_secrets([*arguments.set, *rest])
     refuse_misspelt(parser, rest)
     script = _read_script(arguments.script)
     overrides = dict(_override(each) for each in arguments.set)
@@ -168,12 +168,6 @@ def _override(setting: str) -> tuple[str, str]:
     key, separator, value = setting.partition("=")
     if not (key and separator):
         raise OptionError(f"'--set' must have the form KEY=VALUE, not '{setting}'.", option="set")
-    if keyword_of(key).endswith(SECRETS):
-        raise OptionError(
-            f"'{key}' holds a secret: it cannot be a flag. Let the workers find the credentials by "
-            "another provider, such as ENV_VAR or PROFILE.",
-            option=key,
-        )
     return key, value
 
 

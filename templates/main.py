@@ -10,13 +10,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
-from beam_dynamodb import DynamoDBSinkError, OptionError
-from pipelines.flags import refuse_misspelt, sink_options
+from beam_dynamodb import DynamoDBSinkError
+from pipelines.flags import refuse_misspelt, refuse_secrets, sink_options
 from templates.parameters import Template
 from templates.rows import Values
-from templates.secret_names import holds_secret
 
-__all__ = ["Build", "main", "parser_of", "read_parameters", "refuse_secrets"]
+__all__ = ["Build", "main", "parser_of", "read_parameters"]
 
 Build = Callable[[beam.Pipeline, Values], None]
 """Puts a template's steps into a pipeline."""
@@ -53,7 +52,7 @@ def read_parameters(template: Template, argv: Sequence[str]) -> tuple[Values, Pi
     """
     parser = parser_of(template)
     arguments, rest = parser.parse_known_args(list(argv))
-    refuse_secrets(rest)
+    refuse_secrets(rest, prefix="")  # Beam's too, which a job's page would show
     sink, rest = sink_options(arguments, rest)
     refuse_misspelt(parser, rest)
     # The console writes an empty text where nothing was entered.
@@ -62,24 +61,6 @@ def read_parameters(template: Template, argv: Sequence[str]) -> tuple[Values, Pi
     if template.streaming:
         options.view_as(StandardOptions).streaming = True
     return values, options
-
-
-def refuse_secrets(flags: Sequence[str]) -> None:
-    """Refuses flags that hold a secret, before Beam logs them or shows them on a job's page.
-
-    Args:
-        flags: What no parameter of the template is.
-
-    Raises:
-        OptionError: One does. It is named, not shown.
-    """
-    for name in (each.partition("=")[0] for each in flags if each.startswith("--")):
-        if holds_secret(name):
-            raise OptionError(
-                f"'{name.removeprefix('--')}' holds a secret: it cannot be a flag. Let the workers "
-                f"find the credentials.",
-                option=name.removeprefix("--"),
-            )
 
 
 def parser_of(template: Template) -> argparse.ArgumentParser:

@@ -16,9 +16,8 @@ from apache_beam.options.value_provider import StaticValueProvider
 from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb import DynamoDBSinkError, OptionError
-from pipelines.flags import refuse_misspelt
+from pipelines.flags import refuse_misspelt, refuse_secrets
 from templates.files import build
-from templates.main import refuse_secrets
 from templates.parameters import CLASSIC, CLASSIC_STAGED
 from templates.rows import Values, told
 
@@ -58,7 +57,7 @@ def pipeline_of(argv: Sequence[str]) -> beam.Pipeline:
     known = {f"--{each.name}" for each in CLASSIC.parameters}
     others = [each for each in rest if each.partition("=")[0] not in known]
     _refuse_unknown(others)
-    refuse_secrets(others)
+    refuse_secrets(others, prefix="")
     refuse_misspelt(parser, others)
     options = PipelineOptions(rest)
     providers = _providers(options)

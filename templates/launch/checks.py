@@ -11,8 +11,8 @@ from google.cloud.dataflow_v1beta3 import TemplateMetadata
 from google.protobuf import json_format
 
 from beam_dynamodb import OptionError, SinkOptions
+from pipelines.secret_names import holds_secret
 from templates.launch.errors import LaunchError, ParameterError
-from templates.secret_names import holds_secret
 
 __all__ = ["check_job_name", "check_no_secret", "check_parameters", "pairs"]
 
