@@ -9,12 +9,12 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
-__all__ = ["Interrupt", "cancel", "interruptible", "quiet", "run_to_end", "words"]
+__all__ = ["Interrupt", "cancelling", "interruptible", "quiet", "run_to_end", "words"]
 
 _STEP = re.compile(r" \[while running '[^']*'\]")
 _LAST_ERROR = re.compile(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): (.+)", re.MULTILINE)
@@ -73,22 +73,32 @@ def run_to_end(pipeline: beam.Pipeline) -> PipelineResult:
     Raises:
         KeyboardInterrupt: The user pressed Ctrl-C, whatever the runner made of it.
     """
-    result: PipelineResult | None = None
-    with quiet(), interruptible() as interrupt:
+    jobs: list[PipelineResult] = []
+    with quiet(), cancelling(jobs):
+        jobs.append(pipeline.run())  # the in-process runner returns when all is done
+        jobs[0].wait_until_finish()
+    return jobs[0]
+
+
+@contextlib.contextmanager
+def cancelling(jobs: Sequence[PipelineResult]) -> Iterator[None]:
+    """Cancels the jobs that have begun by then where the user ends the block with Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl-C, whatever the runner made of it.
+    """
+    with interruptible() as interrupt:
         try:
-            result = pipeline.run()  # the in-process runner returns when all is done
-            result.wait_until_finish()
+            yield
         except BaseException:
             if not interrupt.pressed:
                 raise
-            if result is not None:
-                cancel(result)
+            for each in jobs:
+                _cancel(each)
             raise KeyboardInterrupt from None
-    return result
 
 
-def cancel(result: PipelineResult) -> None:
-    """Cancels a pipeline that the user stopped; tells if its runner can't."""
+def _cancel(result: PipelineResult) -> None:
     try:
         result.cancel()
     except Exception as fault:

@@ -45,7 +45,7 @@ from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import attribute_value, row_mapping
 from pipelines.columns import Columns, names
 from pipelines.dry_run import Estimate, Judge, Reasons, estimate
-from pipelines.faults import cancel, interruptible, quiet, words
+from pipelines.faults import cancelling, quiet, words
 from pipelines.flags import add_sink_flags, is_in_process, read_flags
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import WatchSink, counts_here, counts_of
@@ -146,25 +146,20 @@ def _load(
     this = f"{_NAMESPACE}.{uuid.uuid4()}"
     _build(pipeline, arguments, sink, keys, source, this)
     history = History()
-    result: PipelineResult | None = None
+    jobs: list[PipelineResult] = []
 
     def counts() -> Counts:
-        return counts_here(this) if result is None else counts_of(result, _NAMESPACE)
+        return counts_of(jobs[0], _NAMESPACE) if jobs else counts_here(this)
 
-    with interruptible() as interrupt:
-        try:
-            with shown(counts, total=_total(arguments), history=history):
-                result = pipeline.run()  # the in-process runner returns when all is done
-                result.wait_until_finish()
-        except BaseException:
-            if not interrupt.pressed:
-                raise
-            if result is not None:
-                cancel(result)
-            raise Stopped(history.samples[-1][1]) from None
-        finally:
-            _write_report(arguments, history)
-    return counts_of(result, _NAMESPACE)
+    try:
+        with cancelling(jobs), shown(counts, total=_total(arguments), history=history):
+            jobs.append(pipeline.run())  # the in-process runner returns when all is done
+            jobs[0].wait_until_finish()
+    except KeyboardInterrupt:
+        raise Stopped(history.samples[-1][1]) from None
+    finally:
+        _write_report(arguments, history)
+    return counts_of(jobs[0], _NAMESPACE)
 
 
 def _total(arguments: argparse.Namespace) -> Total:
