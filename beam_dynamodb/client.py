@@ -53,9 +53,6 @@ _DESCRIBE_ATTEMPTS = 5
 _MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
 """What DescribeTable is asked again after; botocore itself does it after most other faults."""
 _WORTH_PARTS = 128 * 1024
-_MOST_SECONDS = 2_000_000
-"""The longest timeout of a blocking socket, some 23 days: the system counts milliseconds in 31
-bits."""
 _CREDENTIALS_HOLD = timedelta(seconds=1)
 """How long one look for renewed credentials is good for, unless a call fails."""
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
@@ -377,7 +374,7 @@ class DynamoDB:
             config=Config(
                 user_agent_extra=user_agent,
                 connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=min(options.sink_http_client_read_timeout / 1000, _MOST_SECONDS),
+                read_timeout=options.sink_http_client_read_timeout / 1000,
                 retries={"mode": "standard", "total_max_attempts": _DESCRIBE_ATTEMPTS},
                 parameter_validation=False,
             ),

@@ -348,16 +348,18 @@ class RequestFactory:
 
     def _delete_key(self, element: Delete, timestamp: Any, origin: Origin) -> Request:
         row = row_mapping(element.key)
-        names: Collection[str] = attribute_values(row)  # which also judges it
+        item = attribute_values(row)
+        names: Collection[str] = item
         if self.table_key:
-            self._check_delete(row)
+            self._check_delete(item)
             names = self.table_key.names
         elif self.order_by not in self.partitioned_by:
-            names = row.keys() - {self.order_by}
+            names = item.keys() - {self.order_by}
         if element.beside is not None:
             beside = row_mapping(element.beside)
             row = {name: beside[name] for name in self._beside if name in beside} | dict(row)
-        return self._delete(attribute_values(row), names, row, timestamp, origin)
+            item = attribute_values(row)
+        return self._delete(item, names, row, timestamp, origin)
 
     def _delete(
         self,
@@ -379,14 +381,14 @@ class RequestFactory:
         names = {*self.partitioned_by, self.order_by or ""}
         return names - {*self._key_names, ""}
 
-    def _check_delete(self, row: Mapping[str, Any]) -> None:
-        others = row.keys() - {*self._key_names, *self._beside}
+    def _check_delete(self, item: Mapping[str, AttributeValue]) -> None:
+        others = item.keys() - {*self._key_names, *self._beside}
         if others:
             raise RowError(
                 f"{min(others)}: a Delete holds just the key attributes ({self.table_key}).",
                 code="InvalidKey",
                 path=min(others),
-                key=self._key_text(attribute_values(row)),
+                key=self._key_text(item),
                 table=self.table,
             )
 
