@@ -9,12 +9,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 from beam_dynamodb import tagged_json
 from beam_dynamodb.errors import DeadLetterError
 from beam_dynamodb.requests import Delete, Put, is_delete
 from beam_dynamodb.tagged_json import Unreadable
+from beam_dynamodb.values import python_value
 from beam_dynamodb.version import __version__
 from beam_dynamodb.write_requests import item_of
 
@@ -65,7 +67,7 @@ class DeadLetter:
 
     Attributes:
         element: What was to be written. An item or key in DynamoDB's JSON where the record had
-            become a request, else the row as it was.
+            become a request, but Python's values where a time orders it; else the row as it was.
         operation: `put`, `delete`, or `row` for a row that is a put or a delete as the sink's
             `change_kind` says; None for what is no record of a sink, but the input of a step
             before it, and so can't be written as it is.
@@ -109,7 +111,7 @@ class DeadLetter:
         element, (kind, text, _) = failed[0], failed[1]
         if not hasattr(failed, "attempts"):
             return cls(element, code=kind.__name__, message=text, timestamp=timestamp)
-        operation, content = _content(element, failed.request)
+        operation, content = _content(element, failed)
         return cls(
             content,
             operation,
@@ -187,10 +189,17 @@ class DeadLetter:
         return Put(row) if self.operation == PUT else row
 
 
-def _content(element: Any, request: bytes | None) -> tuple[str | None, Any]:
+def _content(element: Any, failed: Any) -> tuple[str | None, Any]:
     """The operation of a sink's element, and the row or key to write again."""
+    request = failed.request
+    if request is not None and is_delete(request):
+        return DELETE, item_of(request)
+    if request is not None and failed.beside:
+        # Wire form holds no time, and no row is half in wire form.
+        row = {name: python_value(value, Decimal) for name, value in item_of(request).items()}
+        return PUT, {**row, **failed.beside}
     if request is not None:
-        return (DELETE if is_delete(request) else PUT), item_of(request)
+        return PUT, item_of(request)
     if isinstance(element, Put):
         return PUT, element.row
     return (DELETE, element.key) if isinstance(element, Delete) else (ROW, element)

@@ -357,8 +357,9 @@ class RequestFactory:
             names = item.keys() - {self.order_by}
         if element.beside is not None:
             beside = row_mapping(element.beside)
-            row = {name: beside[name] for name in self._beside if name in beside} | dict(row)
-            item = attribute_values(row)
+            more = {name: beside[name] for name in self._beside if name in beside}
+            # Apart, since one may be in wire form and the other not.
+            row, item = {**more, **row}, {**attribute_values(more), **item}
         return self._delete(item, names, row, timestamp, origin)
 
     def _delete(
@@ -453,17 +454,22 @@ class RequestFactory:
         """The key of a request's body as text, for messages; None where it is unknown."""
         return self._key_text(item_of(body))
 
-    def beside_key(self, element: Any) -> dict[str, AttributeValue]:
-        """What `order_by` and `partitioned_by` name in an element, and its key does not hold.
+    def untold(self, element: Any, body: bytes) -> dict[str, Any]:
+        """What the body of an element's request does not tell, and whoever writes it again needs.
 
-        Args:
-            element: An element that became a request.
+        Of a delete what `order_by` and `partitioned_by` name beside its key, in wire form; and of
+        a put too the time that orders it, since texts of times sort otherwise: `…00.5Z` before
+        `…00Z`.
         """
         names = self._beside
         fields = dict(row_mapping(_row_of(element))) if names else {}
         if names and isinstance(element, Delete) and element.beside is not None:
             fields |= row_mapping(element.beside)
-        return attribute_values({name: fields[name] for name in names if name in fields})
+        present = {name: fields[name] for name in names if name in fields}
+        untold: dict[str, Any] = attribute_values(present) if is_delete(body) else {}
+        name = str(self.order_by)
+        time = _plain_time(present.get(name))
+        return untold if time is None else {**untold, name: time}
 
     def key_text_of(self, element: Any) -> str | None:
         """The key of an element that may be no good, as far as it can be read."""
@@ -495,6 +501,15 @@ def _picked(column: Any, places: Sequence[int]) -> Any:
 def _shape(row: Any) -> Any:
     """What rows have in common that can be taken together."""
     return tuple(row) if type(row) is dict else type(row)
+
+
+def _plain_time(value: Any) -> datetime.date | None:
+    """A time as Python's own type has it; None if it is no date and no datetime."""
+    if isinstance(value, datetime.datetime):
+        return datetime.datetime.fromisoformat(datetime.datetime.isoformat(value))
+    if isinstance(value, datetime.date):
+        return datetime.date.fromordinal(value.toordinal())
+    return None
 
 
 def _ranks(rows: Iterable[Mapping[str, Any]], order_by: str) -> list[tuple[int, Any]]:

@@ -27,8 +27,9 @@ class FailedRecord(NamedTuple):
         retriable: Whether the same write may succeed later.
         request: The WriteRequest in DynamoDB's JSON, `{"PutRequest":…}` or `{"DeleteRequest":…}`,
             where the record had become one; None if it was refused before.
-        beside: What the element of a delete holds beside its key and `order_by` and
-            `partitioned_by` name, in DynamoDB's JSON: to delete again, that is needed too.
+        beside: What `request` does not tell, and whoever writes the record again needs; None if
+            it tells all. Of a delete what `order_by` and `partitioned_by` name beside its key, in
+            DynamoDB's JSON; and a time that `order_by` names as a date or datetime of Python.
     """
 
     element: Any

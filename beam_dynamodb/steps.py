@@ -33,7 +33,7 @@ from beam_dynamodb.holding import Holding
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Order, Pack, Sender, elements_of, origin_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
-from beam_dynamodb.requests import Converted, RequestFactory, is_delete
+from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.table import BATCH_MAX_REQUESTS
@@ -595,9 +595,8 @@ class _Writing(Failing):
             raise error
         element, micros, windows = origin_of(request)
         record = self._dead_letter(error, element, request.body)
-        if is_delete(request.body):
-            beside = self._sink.factory(request.table).beside_key(element)
-            record = record._replace(beside=beside or None)
+        untold = self._sink.factory(request.table).untold(element, request.body)
+        record = record._replace(beside=untold or None)
         return TaggedOutput(FAILED, windowed_value(record, micros, windows))
 
     def _report(self, tally: Tally) -> None:

@@ -467,3 +467,19 @@ def test_a_delete_that_was_ordered_is_deleted_again(tmp_path, element, more):
         assert server.db.items(TABLE)
         assert replay.main(flags(server, path, *more)) == 0
         assert not server.db.items(TABLE)
+
+
+@pytest.mark.parametrize("kind", [dict, Delete], ids=["puts", "deletes"])
+def test_a_time_still_decides_when_it_is_written_again(tmp_path, kind):
+    path = tmp_path / "failed.jsonl"
+    whole = datetime.datetime(2026, 1, 1, tzinfo=UTC)
+    newer = {"id": 1, "v": whole.replace(microsecond=500_000)}  # its text is the lesser one
+    refused = Faults.script([Rejected()] * 2, operations=["BatchWriteItem"])
+    with serving(refused) as server:
+        for row in (kind(newer), {"id": 1, "v": whole}):
+            write(server, [(row, 1.0)], path, partitioned_by=["id"], order_by="v")
+            path.rename(f"{path}.{len(list(tmp_path.iterdir()))}")
+        again = flags(server, f"{path}.*", "--order_by=v", "--partitioned_by=id")
+        assert replay.main(again) == 0
+        left = [item["v"]["S"] for item in server.db.items(TABLE)]
+        assert left == ([] if kind is Delete else ["2026-01-01T00:00:00.500Z"])

@@ -101,6 +101,14 @@ def test_what_orders_a_delete_goes_with_it():
     assert "beside" not in DeadLetter({"id": 1}, "delete", "t").to_line()
 
 
+def test_the_time_that_orders_a_put_stays_a_time():
+    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+    request = b'{"PutRequest":{"Item":{"id":{"N":"1"},"at":{"S":"2026-01-01T00:00:00Z"}}}}'
+    letter = DeadLetter.of(failed({"id": 1, "at": at}, request=request, beside={"at": at}))
+    assert (letter.element, letter.beside) == ({"id": 1, "at": at}, None)
+    assert DeadLetter.from_line(letter.to_line()).record() == Put(letter.element)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

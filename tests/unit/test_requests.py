@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import orjson
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.requests import Delete, Put, RequestFactory, matching
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.values import register_row
+from beam_dynamodb.values import attribute_value, register_row
 from beam_dynamodb.write_requests import Request
 
 ORDERS = RequestFactory("orders", TableKey(("customer", "number"), ("S", "N")))
@@ -36,6 +38,7 @@ def body(factory: RequestFactory, element: Any) -> Any:
 ROW = {"customer": "ann", "number": 7, "total": Decimal("9.50")}
 ITEM = {"customer": {"S": "ann"}, "number": {"N": "7"}, "total": {"N": "9.50"}}
 KEY = {"customer": {"S": "ann"}, "number": {"N": "7"}}
+AWARE = dt.datetime(2026, 1, 1, 0, 0, 0, 500_000, dt.timezone.utc)
 
 
 @pytest.mark.parametrize("element", [ROW, Put(ROW), ITEM], ids=["row", "Put", "wire form"])
@@ -296,10 +299,36 @@ def test_of_what_stands_beside_a_deletes_key_only_what_is_asked_for_is_taken(
     made = request(ordered, element)
     assert made.order == request(ordered, {"k": 1, "v": 7}).order
     assert orjson.loads(made.body) == {"DeleteRequest": {"Key": {"k": {"N": "1"}}}}
-    assert ordered.beside_key(element) == {"v": {"N": "7"}}
+    assert ordered.untold(element, made.body) == {"v": {"N": "7"}}
     plain = RequestFactory("t", key, ("k",))
     assert request(plain, element).body == made.body
-    assert plain.beside_key(element) == {}
+    assert plain.untold(element, made.body) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "time"),
+    [
+        (AWARE, AWARE),
+        (AWARE.replace(tzinfo=None), AWARE.replace(tzinfo=None)),
+        (pandas.Timestamp(AWARE), AWARE),
+        (AWARE.date(), AWARE.date()),
+        (5, None),
+        ("2026-01-01T00:00:00Z", None),
+        (b"5", None),
+    ],
+)
+@pytest.mark.parametrize("element", [lambda row: row, Put, Delete], ids=["row", "put", "delete"])
+def test_a_body_does_not_tell_the_time_that_orders_it(
+    element: Callable[[Any], Any], value: Any, time: Any
+) -> None:
+    factory = RequestFactory("t", TableKey(("k",)), ("k",), order_by="v")
+    made = request(factory, element({"k": 1, "v": value}))
+    untold = factory.untold(element({"k": 1, "v": value}), made.body)
+    if time is None:
+        assert untold == ({"v": attribute_value(value)} if element is Delete else {})
+    else:
+        assert untold == {"v": time}
+        assert type(untold["v"]) in (dt.datetime, dt.date)
 
 
 @pytest.mark.parametrize(("partitioned_by", "key"), [(("k",), "k"), (("k", "v"), "kv")])
