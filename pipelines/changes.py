@@ -130,7 +130,7 @@ class _Follow(beam.DoFn):
             if row is None:
                 return None, MIN_TIMESTAMP
             return row, _event_time(row[self._time_field])
-        except (ValueError, TypeError, LookupError, OverflowError) as cause:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as cause:
             raise ValueError(
                 f"{path} has at byte {position} no JSON object with a time in seconds in its "
                 f"field '{self._time_field}'. Mend the line; the job goes on from there."

@@ -115,6 +115,8 @@ def _parsed(value: Any, kind: type, what: str) -> Any:
             value = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
         except ValueError:
             raise _Refused(f"holds something else than {what} in JSON") from None
+        except RecursionError:
+            raise _Refused("holds JSON that is nested too deeply") from None
     if not isinstance(value, kind):
         raise _Refused(f"holds something else than {what} in JSON")
     return value

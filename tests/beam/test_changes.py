@@ -9,7 +9,10 @@ from pipelines import stream
 RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
-@pytest.mark.parametrize("time", ["1e999", "1e15", "-1e15", "NaN", '"soon"', "null"])
+@pytest.mark.parametrize(
+    "time",
+    ["1e999", "1e15", "-1e15", "NaN", '"soon"', "null", pytest.param("[" * 10**5, id="deep")],
+)
 def test_a_line_whose_time_beam_does_not_have_is_told_by_its_place(
     tmp_path, capsys, monkeypatch, time
 ):
