@@ -213,9 +213,14 @@ class _Zstd(io.RawIOBase):
         self._inside = False
         self._rest = b""
         self._ready = memoryview(b"")
+        self._given = 0
 
     def readable(self) -> bool:
         return True
+
+    def tell(self) -> int:
+        """How many bytes of the contents were read, as Avro's reader asks."""
+        return self._given
 
     def readinto(self, buffer: Any) -> int:
         """Fills the buffer, as far as there is something."""
@@ -228,6 +233,7 @@ class _Zstd(io.RawIOBase):
             self._ready = memoryview(self._decompressed(data))
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        self._given += size
         return size
 
     def _decompressed(self, data: bytes) -> bytes:
@@ -534,13 +540,57 @@ def _avro(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
 
     number = 0
     try:
-        for number, values in enumerate(fastavro.reader(binary), start=1):
-            yield Record(number, values if isinstance(values, dict) else {"value": values})
+        for block in fastavro.block_reader(binary):
+            for found in _block_records(block, number):
+                number = found.number
+                yield found
     except Exception as cause:
         rest = f" after record {number}" if number else ""
         raise UnreadableFileError(
             f"is no complete Avro file{rest}: {_first_line(cause) or type(cause).__name__}"
         ) from cause
+
+
+def _block_records(block: Any, before: int) -> Iterator[Record | BadRecord]:
+    try:
+        rows = list(block)
+    except Exception:  # such as of a year 10000; only the records with it are bad
+        yield from _avro_records(block, before)
+        return
+    for number, values in enumerate(rows, start=before + 1):
+        yield _avro_record(number, values)
+
+
+def _avro_records(block: Any, before: int) -> Iterator[Record | BadRecord]:
+    """The records of a block one by one: without logical types each is read to its end."""
+    from fastavro import schemaless_reader
+
+    plain = _without_logical_types(block.writer_schema)
+    data = block.bytes_
+    data.seek(0)
+    for number in range(before + 1, before + 1 + block.num_records):
+        start = data.tell()
+        content = schemaless_reader(data, plain)
+        end = data.tell()
+        data.seek(start)
+        try:
+            yield _avro_record(number, schemaless_reader(data, block.writer_schema))
+        except (ValueError, ArithmeticError) as cause:
+            yield BadRecord(number, str(content), f"the value cannot be read: {_first_line(cause)}")
+        data.seek(end)
+
+
+def _avro_record(number: int, values: Any) -> Record:
+    return Record(number, values if isinstance(values, dict) else {"value": values})
+
+
+def _without_logical_types(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_logical_types(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: each for name, each in schema.items() if name != "logicalType"}
+    return {name: _without_logical_types(each) for name, each in kept.items()}
 
 
 def _seekable(binary: Any) -> Any:

@@ -347,9 +347,10 @@ AVRO = fastavro.parse_schema(
 )
 
 
-def avro_file(count: int) -> bytes:
+def avro_file(count: int, **moments: object) -> bytes:
     sink = io.BytesIO()
-    rows = [{"id": n, "at": MOMENT, "price": Decimal("1.50")} for n in range(count)]
+    times = [moments.get(f"at_{n}", MOMENT) for n in range(count)]
+    rows = [{"id": n, "at": at, "price": Decimal("1.50")} for n, at in enumerate(times)]
     fastavro.writer(sink, AVRO, rows, sync_interval=200)
     return sink.getvalue()
 
@@ -357,6 +358,19 @@ def avro_file(count: int) -> bytes:
 def test_avro_keeps_types():
     found = values(avro_file(3), "avro")
     assert found[2] == {"id": 2, "at": MOMENT, "price": Decimal("1.50")}
+
+
+@pytest.mark.parametrize("pack", [bytes, zstandard.compress])
+def test_a_time_of_avro_that_python_has_not_is_a_bad_row_and_harms_no_other(pack):
+    contents = pack(avro_file(100, at_1=10**18, at_99=-(10**18)))
+    (part,) = parts("a.avro.zst" if pack is not bytes else "a.avro", io.BytesIO(contents))
+    found = list(records(part.open(), "avro"))
+    assert [each.number for each in found] == list(range(1, 101))
+    bad = [each for each in found if isinstance(each, BadRecord)]
+    assert [each.number for each in bad] == [2, 100]
+    assert bad[0].content == "{'id': 1, 'at': 1000000000000000000, 'price': b'\\x00\\x96'}"
+    assert bad[0].fault.startswith("the value cannot be read: ")
+    assert found[2].values == {"id": 2, "at": MOMENT, "price": Decimal("1.50")}
 
 
 def test_avro_that_is_cut_off_gives_what_is_whole_and_says_where_it_ends():
