@@ -309,7 +309,11 @@ def _check_header(header: Sequence[str], encoding: str) -> None:
         raise UnreadableFileError(
             f"is no CSV file in {_shown(encoding)}: its first line is in another encoding"
         )
-    twice = sorted({name for name in header if header.count(name) > 1})
+    _check_names(header)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UnreadableFileError(f"has more than one column {', '.join(twice)}")
 
@@ -481,7 +485,9 @@ def _parquet(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
     number = 0
     try:
         with _seekable(binary) as file:
-            for batch in parquet.ParquetFile(file).iter_batches(_BATCH_ROWS):
+            table = parquet.ParquetFile(file)
+            _check_names(table.schema_arrow.names)
+            for batch in table.iter_batches(_BATCH_ROWS):
                 for found in _batch_records(_exact_times(batch), number):
                     number = found.number
                     yield found

@@ -331,6 +331,12 @@ def test_half_written_parquet_is_refused():
             read(whole[:length], "parquet")
 
 
+def test_parquet_with_two_columns_of_one_name_is_refused_since_one_would_be_lost():
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["id", "id"])
+    with pytest.raises(UnreadableFileError, match="has more than one column id"):
+        read(parquet_file(table), "parquet")
+
+
 AVRO = fastavro.parse_schema(
     {
         "type": "record",
