@@ -153,7 +153,7 @@ class Replayed(beam.DoFn):
         if isinstance(record, Put):
             return [Put(_without_kind(record.row))]
         if isinstance(record, Delete):
-            return [Delete(_without_kind(record.key))]
+            return [Delete(_without_kind(record.key), record.beside)]
         if KIND in record:
             row = _without_kind(record)
             row[self._change_kind or KIND] = record[KIND]

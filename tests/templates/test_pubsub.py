@@ -185,15 +185,15 @@ def flights():
     return database
 
 
-def replays_a_delete(write, endpoint, tmp_path, lines, name):
+def replays_a_delete(write, endpoint, tmp_path, lines, name, **more):
     """Replays letters by one of the two templates that can."""
     sink = {"table_name": "flights", "aws_region": REGION, "aws_endpoint": endpoint}
     if name == "pubsub":
-        assert write(endpoint, *lines, format="dead-letters", primary_key="id") == []
+        assert write(endpoint, *lines, format="dead-letters", primary_key="id", **more) == []
         return
     path = tmp_path / "letters.jsonl"
     path.write_text("\n".join(lines))
-    values = {**sink, "input": str(path), "format": "dead-letters", "primary_key": "id"}
+    values = {**sink, "input": str(path), "format": "dead-letters", "primary_key": "id", **more}
     with beam.Pipeline(runner=FN_API) as pipeline:
         files.build(pipeline, values)
 
@@ -205,6 +205,15 @@ def test_a_delete_that_failed_is_a_delete_when_it_is_replayed(write, flights, tm
         (line,) = write(server.endpoint, {"id": "7", "v": 1, "gone": True}, delete_flag="gone")
         assert json.loads(line)["code"] == "MissingKey"
         replays_a_delete(write, server.endpoint, tmp_path, [line], name)
+    assert flights.items("flights") == []
+
+
+@pytest.mark.parametrize("name", ["pubsub", "files"])
+def test_a_replayed_delete_keeps_what_stands_beside_its_key(write, flights, tmp_path, name):
+    letter = DeadLetter({"id": "7"}, "delete", "flights", beside={"at": 5}).to_line()
+    ordered = {"partitioned_by": "id", "order_by": "at"}
+    with FakeServer(flights) as server:
+        replays_a_delete(write, server.endpoint, tmp_path, [letter], name, **ordered)
     assert flights.items("flights") == []
 
 
