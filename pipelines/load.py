@@ -379,15 +379,18 @@ def _rows(
 ) -> PCollection[Any]:
     rows = pipeline | "Read" >> source.with_error_handler(handler).counting(_NAMESPACE, run)
     if arguments.delete:
-        return rows | "ToDelete" >> beam.ParDo(ToDelete(keys))
+        named = (*arguments.partitioned_by, arguments.order_by)
+        beside = [name for name in named if name and name not in keys]
+        return rows | "ToDelete" >> beam.ParDo(ToDelete(keys, beside))
     return rows
 
 
 class ToDelete(beam.DoFn):
     """Rows to deletes by their key attributes; without any told, all of a row is its key."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[str], beside: Iterable[str] = ()) -> None:
         self._keys = list(keys)
+        self._beside = list(beside)
 
     def process(self, row: Any) -> Iterator[Delete]:
         """Yields the delete; the sink refuses it where the key lacks."""
@@ -396,8 +399,9 @@ class ToDelete(beam.DoFn):
             return
         row = row.row if isinstance(row, Put) else row
         key = {name: row[name] for name in self._keys if name in row} if self._keys else row
+        beside = {name: row[name] for name in self._beside if name in row}
         where = getattr(row, "where", None)
-        yield Delete(key if where is None else SourceRow(key, where))
+        yield Delete(key if where is None else SourceRow(key, where), beside or None)
 
 
 # --- before a load -------------------------------------------------------------------------

@@ -154,6 +154,17 @@ def test_keys_of_a_file_are_deleted(tmp_path, db, flags, capsys):
     assert [item["id"] for item in db.items("things")] == [{"N": "2"}]
 
 
+def test_deletes_of_a_file_may_be_ordered_by_a_column_beside_the_key(tmp_path, db, flags, capsys):
+    db.create_table("things", {"id": "N"})
+    (tmp_path / "a.csv").write_text("id,at\n1,5\n", encoding="utf-8")
+    argv = [f"--input={tmp_path}/a.csv", "--types=id:N,at:N", "--keys=id", "--partitioned_by=id",
+            "--order_by=at"]  # fmt: skip
+    assert load.main([*argv, *flags]) == 0
+    assert len(db.items("things")) == 1
+    assert load.main([*argv, "--delete", *flags]) == 0, capsys.readouterr().err
+    assert db.items("things") == []
+
+
 def test_columns_are_typed_renamed_and_dropped(tmp_path, db, flags, capsys):
     db.create_table("things", {"user_id": "N"})
     text = 'user,tags,prefs,secret\n1,a;b,{"x":1.50},hush\n'
