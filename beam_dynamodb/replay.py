@@ -140,7 +140,7 @@ class ReadDeadLetters(beam.PTransform[Any, Any]):
 
     Records are `Put`s, `Delete`s, or rows whose change kind the sink judges again; `table_of`
     gives the table of each. They carry the event time that they had, and those of one table and
-    key come in its order.
+    key come in its order; those of one time, or without any, in that of the files' names and lines.
 
     What is written again is what was to be written then: where an item has had a newer value
     since, the replay overwrites it.
@@ -185,7 +185,7 @@ class ReadDeadLetters(beam.PTransform[Any, Any]):
         to_letters = _ToLetters(self._mend, self._only_retriable, self._handler is not None)
         letters, refused = (
             begin
-            | "Patterns" >> beam.Create(self._patterns)
+            | "Patterns" >> beam.Create([self._patterns])
             | "Find" >> beam.FlatMap(_files_to_read)
             | "Read" >> beam.ParDo(_ReadLines())
             | "ToLetters" >> beam.ParDo(to_letters).with_outputs(_REFUSED, main="letters")
@@ -208,17 +208,26 @@ def files_of(pattern: str) -> list[FileMetadata]:
     return found
 
 
-def _files_to_read(pattern: str) -> list[FileMetadata]:
-    found = files_of(pattern)
-    if not found:
-        raise DeadLetterError(f"No file of dead letters matches '{pattern}'.", file=pattern)
-    return found
+def _files_to_read(patterns: Sequence[str]) -> list[FileMetadata]:
+    files: dict[str, FileMetadata] = {}  # a file that two patterns match is one file
+    for pattern in patterns:
+        found = files_of(pattern)
+        if not found:
+            raise DeadLetterError(f"No file of dead letters matches '{pattern}'.", file=pattern)
+        files |= {each.path: each for each in found}
+    return list(files.values())
 
 
 class _Line(NamedTuple):
     file: str
     number: int
     text: str
+
+
+class _Placed(NamedTuple):
+    file: str
+    number: int
+    letter: DeadLetter
 
 
 class _ReadLines(beam.DoFn):
@@ -256,7 +265,7 @@ class _ToLetters(beam.DoFn):
             letter.record()
         except DeadLetterError as fault:
             return [self._refusal(line, letter, fault)]
-        return [letter]
+        return [_Placed(line.file, line.number, letter)]
 
     def _mended(self, letter: DeadLetter) -> DeadLetter | None:
         if self._only_retriable and not letter.retriable:
@@ -285,17 +294,22 @@ class _ToLetters(beam.DoFn):
 
 
 class _ByKey(beam.DoFn):
-    def process(self, letter: DeadLetter) -> Iterator[tuple[bytes, DeadLetter]]:
+    def process(self, placed: _Placed) -> Iterator[tuple[bytes, _Placed]]:
         # Only to bring them together: two keys of one text may share a group.
-        yield f"{letter.table} {letter.key}".encode("utf-8", "replace"), letter
+        letter = placed.letter
+        yield f"{letter.table} {letter.key}".encode("utf-8", "replace"), placed
 
 
 class _InOrder(beam.DoFn):
-    """The records of a group by event time; those without one first, as they came."""
+    """The records of a group by event time; those without one first, by their places."""
 
-    def process(self, group: tuple[bytes, Iterable[DeadLetter]]) -> Iterator[Any]:
-        for letter in sorted(group[1], key=_micros_of):
+    def process(self, group: tuple[bytes, Iterable[_Placed]]) -> Iterator[Any]:
+        for letter in (each.letter for each in sorted(group[1], key=_order_of)):
             yield TimestampedValue(letter.record(), Timestamp(micros=_micros_of(letter)))
+
+
+def _order_of(placed: _Placed) -> tuple[int, str, int]:
+    return _micros_of(placed.letter), placed.file, placed.number
 
 
 def _micros_of(letter: DeadLetter) -> int:

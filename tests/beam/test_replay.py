@@ -174,6 +174,14 @@ def test_records_come_back_with_type_table_event_time_and_in_the_order_of_their_
     assert [type(element) for element, _ in found].count(TableRow) == 1
 
 
+def test_letters_without_a_time_come_in_the_order_of_the_files_and_each_file_is_read_once(tmp_path):
+    for number in range(20):
+        letter = DeadLetter({"id": 1, "v": number}, "put", "t", "{id: 1}")
+        lines_to(tmp_path / f"failed-{number:02}.jsonl", letter)
+    found = read(tmp_path / "failed-1*.jsonl", tmp_path / "failed-*.jsonl")
+    assert [element.row["v"] for element, _ in found] == list(range(20))
+
+
 def test_a_change_that_had_become_a_delete_stays_one_without_change_kind(tmp_path):
     rows = [({"op": "+I", "id": 1, "v": 1}, 1), ({"op": "-D", "id": 2, "v": 1}, 2)]
     faults = Faults().on_keys(lambda *_: True, Throttle())
