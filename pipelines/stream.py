@@ -55,7 +55,8 @@ def start(argv: Sequence[str]) -> PipelineResult:
     """
     arguments, sink, options = read_flags(_parser(), argv)
     patterns = arguments.changes
-    paths = sorted(path for each in patterns for path in glob.glob(each) or [each])  # noqa: PTH207
+    # A file that two patterns match is one file: two readers would write each row twice.
+    paths = sorted({path for each in patterns for path in glob.glob(each) or [each]})  # noqa: PTH207
     if any(glob.has_magic(path) for path in paths):
         raise OptionError(f"no file is there for --changes={','.join(paths)}", option="changes")
     pipeline = beam.Pipeline(options=options)

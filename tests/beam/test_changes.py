@@ -1,10 +1,12 @@
-"""The job that follows files of changes: lines that are none."""
+"""The job that follows files of changes: which it follows, and lines that are none."""
 
 from __future__ import annotations
 
 import pytest
 
 from pipelines import stream
+from pipelines.changes import FollowChanges
+from tests.beam.helpers import REGION, TABLE, serving
 
 RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -27,3 +29,23 @@ def test_a_line_whose_time_beam_does_not_have_is_told_by_its_place(
     error = capsys.readouterr().err
     assert f"{path} has at byte 0 no JSON object with a time in seconds in its field 'at'" in error
     assert "secret" not in error.partition("The job failed.")[2]
+
+
+def test_a_file_that_two_patterns_match_is_followed_once(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "changes.jsonl"
+    path.write_text('{"kind":"+U","at":1,"id":1}\nnull\n', encoding="utf-8")
+    followed = []
+
+    class Noting(FollowChanges):
+        def __init__(self, paths, **settings):
+            followed.extend(paths)
+            super().__init__(paths, **settings)
+
+    monkeypatch.setattr(stream, "FollowChanges", Noting)
+    with serving() as server:
+        argv = [f"--changes={path},{tmp_path}/*.jsonl", f"--table_name={TABLE}",
+                f"--aws_region={REGION}", f"--aws_endpoint={server.endpoint}", "--primary_key=id",
+                RUNNER]  # fmt: skip
+        assert stream.main(argv) == 0, capsys.readouterr().err
+        assert len(server.db.items(TABLE)) == 1
+    assert followed == [str(path)]
