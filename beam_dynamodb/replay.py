@@ -119,7 +119,8 @@ class _WriteBundle(beam.DoFn):
             stem, self._suffix = posixpath.splitext(path)
             self._name = f"{stem}-{uuid.uuid4().hex}"
             self._file = FileSystems.create(
-                f"{self._name}.unfinished", compression_type=CompressionTypes.UNCOMPRESSED
+                f"{self._name}.unfinished",
+                compression_type=CompressionTypes.detect_compression_type(path),
             )
         self._file.write(f"{line}\n".encode())
         self._last = windowed.timestamp, tuple(windowed.windows)

@@ -255,6 +255,15 @@ def test_unbounded_input_makes_a_whole_file_of_each_bundle(tmp_path, windowing):
     ]
 
 
+@pytest.mark.parametrize("unbounded", [False, True])
+def test_files_are_compressed_as_their_name_says(tmp_path, unbounded):
+    with serving() as server:
+        write(server, [({"no": "key"}, 1)], tmp_path / "failed.jsonl.gz", unbounded=unbounded)
+    (path,) = tmp_path.iterdir()
+    assert path.suffix == ".gz"
+    assert len(read(path)) == 1
+
+
 def test_compressed_files_and_several_patterns_are_read(tmp_path):
     import gzip
 
