@@ -238,6 +238,9 @@ def test_files_on_s3_are_loaded_and_letters_and_report_written_there(
         return load.main([f"--input=s3://files/{pattern}", f"--dead_letters={letters}", *argv])
 
     assert load_from("in/a*", "s3://files/none.jsonl") == 0, capsys.readouterr().err
+    argv.append("--dry_run")
+    assert load_from("in/a*", "s3://files/none.jsonl") == 0, capsys.readouterr().err
+    argv.pop()
     assert load_from("in/*", "s3://files/some.jsonl") == 3, capsys.readouterr().err
     assert sorted(item["id"]["S"] for item in table.items()) == ["a", "b"]
     found = {each["Key"] for each in s3.list_objects_v2(Bucket="files")["Contents"]}
@@ -366,6 +369,15 @@ def test_a_dry_run_tells_of_bad_rows_whatever_their_file_and_content(tmp_path, d
     told = capsys.readouterr().out
     assert "1 items written, 0 deleted, 1 rows failed." in told
     assert f"First: {tmp_path}/\\udcff.jsonl, line 1." in told
+
+
+def test_a_dry_runs_letters_are_compressed_as_their_files_name_says(tmp_path, db, flags, capsys):
+    db.create_table("things", {"id": "N"})
+    (tmp_path / "a.csv").write_text("id\nx\n", encoding="utf-8")
+    letters = tmp_path / "bad.jsonl.gz"
+    argv = [f"--input={tmp_path}/a.csv", "--types=id:N", f"--dead_letters={letters}", "--dry_run"]
+    assert load.main([*argv, *flags]) == 0, capsys.readouterr().err
+    assert json.loads(gzip.decompress(letters.read_bytes()))["code"] == "InvalidRow"
 
 
 def test_a_dry_run_needs_no_table(tmp_path, capsys):
