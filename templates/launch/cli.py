@@ -142,18 +142,25 @@ def _follow(arguments: argparse.Namespace, dataflow: Dataflow, report: Report, j
         poll_seconds=arguments.poll,
         timeout_seconds=arguments.timeout,
     )
+    try:
+        return _until_end(arguments, follower)
+    except LostSightError as lost:
+        raise FollowTimeoutError(f"{lost}\n{job_id} goes on.") from lost
+
+
+def _until_end(arguments: argparse.Namespace, follower: Follower) -> int:
+    """Follows a job, also once Ctrl-C has asked for its end."""
     states = ("JOB_STATE_RUNNING",) if arguments.until == "running" else ()
+    job_id, note = follower.job_id, follower.report.note
     try:
         return _code(follower, *states)
     except KeyboardInterrupt:
         if arguments.on_interrupt == "leave":
-            report.note(f"{job_id} goes on. To follow it again: watch {job_id}")
+            note(f"{job_id} goes on. To follow it again: watch {job_id}")
             return _INTERRUPTED
-        report.note(f"Interrupted: {arguments.on_interrupt} of {job_id}. Once more leaves it.")
-        getattr(dataflow, arguments.on_interrupt)(job_id)
+        note(f"Interrupted: {arguments.on_interrupt} of {job_id}. Once more leaves it.")
+        getattr(follower.dataflow, arguments.on_interrupt)(job_id)
         return _code(follower)
-    except LostSightError as lost:
-        raise FollowTimeoutError(f"{lost}\n{job_id} goes on.") from lost
 
 
 def _code(follower: Follower, *states: str) -> int:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import grpc
 import pytest
 import requests
 from google.auth.exceptions import TransportError
 
-from templates.launch import main
+from templates.launch import cli, main
 from templates.launch.checks import check_no_secret, check_parameters
 from templates.launch.dataflow import Dataflow, environment_of
 from templates.launch.errors import LaunchError, LostSightError, ParameterError
@@ -476,6 +477,21 @@ def test_an_interrupt_does_with_the_job_what_was_asked(
     assert process.returncode == code, out
     (job,) = service.jobs.values()
     assert job.state == state
+
+
+def test_a_service_that_stays_away_after_an_interrupt_leaves_the_job_to_itself(
+    service, launch, monkeypatch, capsys
+):
+    service.script, service.streaming = ENDLESS, True
+
+    def interrupt(_):
+        service.refusals["GetJob"] = [Refusal(grpc.StatusCode.UNAVAILABLE, "no")] * 99
+        raise KeyboardInterrupt
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=interrupt)
+    monkeypatch.setattr(cli, "time", clock)
+    assert launch("--on_interrupt=drain", "--retry=0.1") == 4
+    assert "goes on" in capsys.readouterr().err
 
 
 # --- classic templates ---------------------------------------------------------------------
