@@ -50,7 +50,7 @@ class Billing:
         return cls(int(found[1]), int(found[2]))
 
     def request(self) -> dict[str, Any]:
-        """What CreateTable takes."""
+        """What CreateTable takes of it."""
         if self.write_units is None:
             return {"BillingMode": "PAY_PER_REQUEST"}
         units = {"ReadCapacityUnits": self.read_units, "WriteCapacityUnits": self.write_units}
@@ -97,7 +97,7 @@ def describe(options: SinkOptions) -> dict[str, Any] | None:
 def create_table(
     options: SinkOptions, keys: Sequence[str], types: Mapping[str, str], billing: Billing
 ) -> bool:
-    """Creates the table and waits until it takes writes.
+    """Creates the table if there is none, and waits until it takes writes.
 
     Args:
         options: The sink's options.
@@ -120,20 +120,12 @@ def create_table(
     there = describe(options)
     if there is not None:
         _check_key(options.table_name, there, keys)
-        return False
+        if there["TableStatus"] != "CREATING":  # as by an earlier run that was stopped
+            return False
     dynamodb = client(options)
     try:
-        dynamodb.create_table(
-            TableName=options.table_name,
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": types[name]} for name in keys
-            ],
-            KeySchema=[
-                {"AttributeName": name, "KeyType": kind}
-                for name, kind in zip(keys, _KINDS, strict=False)
-            ],
-            **billing.request(),
-        )
+        if there is None:
+            dynamodb.create_table(**_asked(options.table_name, keys, types, billing))
         dynamodb.get_waiter("table_exists").wait(
             TableName=options.table_name, WaiterConfig={"Delay": 2, "MaxAttempts": 150}
         )
@@ -141,7 +133,24 @@ def create_table(
         raise ServiceError(
             f"The table '{options.table_name}' could not be created: {cause}"
         ) from cause
-    return True
+    return there is None
+
+
+def _asked(
+    table: str, keys: Sequence[str], types: Mapping[str, str], billing: Billing
+) -> dict[str, Any]:
+    """What CreateTable takes."""
+    return {
+        "TableName": table,
+        "AttributeDefinitions": [
+            {"AttributeName": name, "AttributeType": types[name]} for name in keys
+        ],
+        "KeySchema": [
+            {"AttributeName": name, "KeyType": kind}
+            for name, kind in zip(keys, _KINDS, strict=False)
+        ],
+        **billing.request(),
+    }
 
 
 def _check_key(table: str, described: Mapping[str, Any], keys: Sequence[str]) -> None:

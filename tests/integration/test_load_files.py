@@ -295,6 +295,22 @@ def test_the_table_is_created_with_the_types_of_the_first_row(
     assert "is there already, and its key is user, at, not at" in capsys.readouterr().err
 
 
+def test_a_table_that_is_being_created_is_waited_for(tmp_path, db, flags, monkeypatch, capsys):
+    db.create_table("things", {"id": "S"})
+    described, asked = db.call("DescribeTable", {"TableName": "things"})["Table"], []
+
+    def describe(request, call):
+        asked.append(request)
+        return {"Table": {**described, "TableStatus": "CREATING" if len(asked) < 2 else "ACTIVE"}}
+
+    monkeypatch.setitem(db._operations, "DescribeTable", describe)
+    (tmp_path / "a.csv").write_text("id\n1\n", encoding="utf-8")
+    argv = [f"--input={tmp_path}/a.csv", "--create_table", "--keys=id"]
+    assert load.main([*argv, *flags]) == 0, capsys.readouterr().err
+    assert len(asked) == 2
+    assert "Created the table" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
