@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from beam_dynamodb.errors import OptionError, SourceNotSupportedError, SqlError
 from beam_dynamodb.options import SinkOptions
@@ -66,32 +66,28 @@ class Table:
         """The column that is greatest in a key's latest row, as the option `order-by` says."""
         return self.options.get("order-by")
 
-    def sink_options(self, overrides: Mapping[str, object] | None = None) -> dict[str, object]:
-        """The options of the sink alone.
+    def with_options(self, others: Mapping[str, Any]) -> Table:
+        """The same table, these options standing in for those of its WITH clause."""
+        return replace(self, options={**self.options, **others})
 
-        Args:
-            overrides: Options that stand in for those of the WITH clause.
-        """
-        given: dict[str, object] = {**self.options, **(overrides or {})}
-        return {key: value for key, value in given.items() if key not in COLUMN_OPTIONS}
+    def sink_options(self) -> dict[str, str]:
+        """The options of the sink alone."""
+        return {key: value for key, value in self.options.items() if key not in COLUMN_OPTIONS}
 
     @property
     def key_names(self) -> tuple[str, ...]:
         """The attributes to deduplicate by: PARTITIONED BY, else the primary key."""
         return self.partitioned_by or self.primary_key
 
-    def check_sink(self, overrides: Mapping[str, object] | None = None) -> SinkOptions:
+    def check_sink(self) -> SinkOptions:
         """The options of a sink of connector dynamodb.
-
-        Args:
-            overrides: Options that stand in for those of the WITH clause.
 
         Raises:
             SqlError: An option is unknown, missing or not allowed; it points at the option.
         """
         try:
             self._check_column_options()
-            return SinkOptions.parse(self.sink_options(overrides), beside=COLUMN_OPTIONS)
+            return SinkOptions.parse(self.sink_options(), beside=COLUMN_OPTIONS)
         except OptionError as fault:
             place = (self.places or {}).get(fault.option or "", self.name)
             if "required options are missing" in fault.message:

@@ -210,9 +210,10 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         from beam_dynamodb.ddl import parse_table  # sqlglot is not loaded where no SQL is
 
         table = parse_table(ddl) if isinstance(ddl, str) else ddl
-        table.check_sink(options)
+        table = table.with_options(options or {})
+        table.check_sink()
         sink = cls.from_options(
-            table.sink_options(options),
+            table.sink_options(),
             partitioned_by=table.key_names,
             primary_key=table.primary_key,
             order_by=order_by or table.order_by,

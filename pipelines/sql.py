@@ -187,7 +187,7 @@ def _checked(script: Script, overrides: Mapping[str, str]) -> list[Plan]:
     """Plans of all INSERTs, once all of the script is known to be right."""
     for table in script.tables.values():
         if table.options.get("connector") == "dynamodb":
-            table.check_sink(overrides)
+            table.with_options(overrides).check_sink()
         else:
             check_table(table)
     plans = [plan(script, each) for each in script.inserts]

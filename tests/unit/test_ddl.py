@@ -273,3 +273,12 @@ def test_options_may_stand_in_for_those_of_the_statement():
         WriteToDynamoDB.from_ddl(MINIMUM, options={"aws.endpoint": "nowhere"})
     secret = {"aws.credentials.basic.accesskeyid": "a", "aws.credentials.basic.secretkey": "b"}
     assert WriteToDynamoDB.from_ddl(MINIMUM, options=secret)
+
+
+def test_columns_may_be_named_in_place_of_those_of_the_statement():
+    ddl = f"CREATE TABLE t (a INT, b INT, PRIMARY KEY (a) NOT ENFORCED) WITH ({OPTIONS})"
+    table = parse_table(ddl).with_options({"order-by": "b", "change-kind": "a"})
+    assert (table.order_by, table.change_kind) == ("b", "a")
+    assert WriteToDynamoDB.from_ddl(ddl, options={"order-by": "b"}).display_data()["order_by"]
+    with pytest.raises(SqlError, match=r"'order-by': it must be one of the columns \['a', 'b'\]"):
+        WriteToDynamoDB.from_ddl(ddl, options={"order-by": "c"})
