@@ -110,6 +110,12 @@ class Table:
                     f"not '{value}'.",
                     option=option,
                 )
+        if self.order_by is not None and not self.key_names:
+            raise OptionError(
+                "Invalid value for option 'order-by': it says which row of a key is the latest, "
+                "so the table needs PARTITIONED BY or PRIMARY KEY.",
+                option="order-by",
+            )
 
 
 def parse_table(ddl: str) -> Table:

@@ -252,6 +252,7 @@ def test_no_error_shows_what_may_be_a_value_of_an_option(options):
         (f"{OPTIONS},\n'sink.batch.max-size' = 'x'", 4, "must be an integer, not 'x'"),
         (f"{OPTIONS},\n\n'sink.batch.max-size' = '26'", 5, "must be between 1 and 25"),
         (f"{OPTIONS},\n'change-knid' = 'a'", 4, "Did you mean 'change-kind'"),
+        (f"{OPTIONS},\n'order-by' = 'a'", 4, "needs PARTITIONED BY or PRIMARY KEY"),
         ("\n'connector' = 'kinesis'", 4, "must be 'dynamodb'"),
     ],
 )
