@@ -7,6 +7,8 @@ facts are attributes beside it. No message holds a secret, nor more of a row tha
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "CredentialsError",
     "DeadLetterError",
@@ -19,6 +21,9 @@ __all__ = [
     "WriteError",
 ]
 
+_STEP = re.compile(r" \[while running '.*'\]\Z", re.DOTALL)
+"""What Beam appends to the text of an error to name the step that raised it."""
+
 
 class DynamoDBSinkError(Exception):
     """The base of all errors of this package."""
@@ -29,7 +34,7 @@ class DynamoDBSinkError(Exception):
     @property
     def message(self) -> str:
         """The text, without what Beam may have appended to it."""
-        return str(self.args[0])
+        return _STEP.sub("", str(self.args[0]))
 
 
 class OptionError(DynamoDBSinkError, ValueError):

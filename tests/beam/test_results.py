@@ -105,6 +105,13 @@ def test_the_legacy_runner_shows_the_same_text() -> None:
         run_rows(server, ROWS, runner=LEGACY)
 
 
+def test_the_message_of_an_error_is_without_the_step_that_beam_names() -> None:
+    with serving() as server, pytest.raises(RowError) as raised:
+        run_rows(server, ROWS, runner=LEGACY)
+    text = str(raised.value)
+    assert raised.value.message == text.partition(" [while running '")[0] != text
+
+
 @pytest.mark.parametrize("partitioned_by", KEYS, ids=["no keys", "keys"])
 def test_with_dead_letters_the_neighbours_of_a_bad_row_and_of_a_refused_one_are_written(
     partitioned_by: Any,
