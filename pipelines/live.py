@@ -22,7 +22,7 @@ from pipelines.progress import Counts
 __all__ = ["Count", "Meter", "WatchSink", "counts_here", "counts_of", "metric"]
 
 _SINK = "beam_dynamodb"
-_WATCHED = ("superseded", "retried", "throttled", "consumed_capacity_units")
+_WATCHED = ("superseded", "ignored", "retried", "throttled", "consumed_capacity_units")
 _LATENCY = "batch_latency_ms"
 _EVERY = 256
 """Elements between two looks: often enough for a display, and next to no time."""
@@ -140,6 +140,7 @@ def counts_here(run: str) -> Counts:
         written=count("written"),
         superseded=count("superseded"),
         failed=count("failed"),
+        ignored=count("ignored"),
         retried=count("retried"),
         throttled=count("throttled"),
         units=count("consumed_capacity_units"),
@@ -165,6 +166,7 @@ def counts_of(result: PipelineResult, namespace: str) -> Counts:
         written=metric(result, _SINK, "written"),
         superseded=metric(result, _SINK, "superseded"),
         failed=metric(result, namespace, "failed"),
+        ignored=metric(result, _SINK, "ignored"),
         retried=metric(result, _SINK, "retried"),
         throttled=metric(result, _SINK, "throttled"),
         units=metric(result, _SINK, "consumed_capacity_units"),

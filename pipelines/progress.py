@@ -27,6 +27,7 @@ class Counts:
         written: Rows that DynamoDB acknowledged.
         superseded: Rows that a later row of the same key made needless.
         failed: Rows that went to the dead letters.
+        ignored: Rows that nobody writes, such as an UPDATE_BEFORE.
         retried: Writes sent again.
         throttled: Writes that DynamoDB gave back.
         units: Write units that DynamoDB says it used.
@@ -39,6 +40,7 @@ class Counts:
     written: int = 0
     superseded: int = 0
     failed: int = 0
+    ignored: int = 0
     retried: int = 0
     throttled: int = 0
     units: int = 0
@@ -49,13 +51,15 @@ class Counts:
     @property
     def settled(self) -> int:
         """Rows of which it is known what became of them."""
-        return self.written + self.superseded + self.failed
+        return self.written + self.superseded + self.failed + self.ignored
 
     def __str__(self) -> str:
         rest = self.read - self.settled
         return (
             f"{self.read:,} read = {self.written:,} written + {self.superseded:,} superseded "
-            f"+ {self.failed:,} failed" + (f" + {rest:,} unaccounted for" if rest else "")
+            f"+ {self.failed:,} failed"
+            + (f" + {self.ignored:,} ignored" if self.ignored else "")
+            + (f" + {rest:,} unaccounted for" if rest else "")
         )
 
 

@@ -92,6 +92,7 @@ def _table(last: Counts, seconds: float, facts: Mapping[str, str]) -> str:
         "Written": f"{last.written:,}",
         "Superseded by a later row of the key": f"{last.superseded:,}",
         "Failed": f"{last.failed:,}",
+        "Ignored, such as an UPDATE_BEFORE": f"{last.ignored:,}",
         "Retried writes": f"{last.retried:,}",
         "Throttled writes": f"{last.throttled:,}",
         "Write units": f"{last.units:,}",

@@ -165,6 +165,18 @@ def test_deletes_of_a_file_may_be_ordered_by_a_column_beside_the_key(tmp_path, d
     assert db.items("things") == []
 
 
+def test_a_change_that_nobody_writes_is_counted_as_ignored(tmp_path, db, flags, capsys):
+    db.create_table("things", {"id": "N"})
+    kinds = ("+I", "-U", "+U")
+    lines = "".join(f'{{"id":1,"op":"{kind}","kind":"{kind}"}}\n' for kind in kinds)
+    (tmp_path / "changes.json").write_text(lines, encoding="utf-8")
+    argv = [f"--input={tmp_path}/changes.json", "--change_kind=op", "--partitioned_by=id"]
+    assert load.main([*argv, *flags]) == 0, capsys.readouterr().err
+    told = capsys.readouterr().out
+    assert told == "3 read = 1 written + 1 superseded + 0 failed + 1 ignored\n"
+    assert db.items("things") == [{"id": {"N": "1"}, "kind": {"S": "+U"}}]
+
+
 def test_columns_are_typed_renamed_and_dropped(tmp_path, db, flags, capsys):
     db.create_table("things", {"user_id": "N"})
     text = 'user,tags,prefs,secret\n1,a;b,{"x":1.50},hush\n'

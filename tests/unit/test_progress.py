@@ -18,6 +18,12 @@ def test_counts_that_do_not_add_up_say_so():
     assert "1 unaccounted" in str(Counts(read=3, written=2))
 
 
+def test_ignored_rows_are_settled_and_told():
+    counts = Counts(read=3, written=1, superseded=1, ignored=1)
+    assert counts.settled == counts.read
+    assert str(counts) == "3 read = 1 written + 1 superseded + 0 failed + 1 ignored"
+
+
 def test_rows_in_all_are_told_or_reckoned_from_what_is_read_of_the_files():
     counts = Counts(read=10, written=5, bytes=250)
     assert Total(rows=30).rows_of(counts) == 30
