@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 from apache_beam.transforms.periodicsequence import PeriodicImpulse
+from apache_beam.utils.timestamp import Timestamp
 
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
@@ -335,8 +336,10 @@ class DataGen(beam.PTransform[Any, Any]):
         make = _MakeRows(self._fields, self._seed, self._count, rate)
         if self.is_bounded:
             return begin | "Once" >> beam.Create([None]) | "Make" >> beam.ParDo(make)
-        ticks = begin | "EverySecond" >> PeriodicImpulse(fire_interval=1.0)
-        return ticks | "Make" >> beam.ParDo(_MakeOfSecond(self._fields, self._seed, self._rate))
+        now = Timestamp.now()
+        make_second = _MakeOfSecond(self._fields, self._seed, self._rate, float(now))
+        ticks = begin | "EverySecond" >> PeriodicImpulse(now, fire_interval=1.0)
+        return ticks | "Make" >> beam.ParDo(make_second)
 
 
 def _field(table: Table, options: _Options, column: Column) -> dict[str, Any]:
@@ -410,14 +413,18 @@ class _MakeRows(beam.DoFn):
 class _MakeOfSecond(beam.DoFn):
     """The rows of one second of a table without end."""
 
-    def __init__(self, fields: Mapping[str, Any], seed: int | None, rate: int) -> None:
+    def __init__(
+        self, fields: Mapping[str, Any], seed: int | None, rate: int, started: float
+    ) -> None:
         self._fields = fields
         self._seed = seed
         self._rate = rate
+        self._started = started
 
     def process(self, moment: float) -> Iterator[dict[str, Any]]:
         """Yields them."""
-        seed = None if self._seed is None else hash((self._seed, int(moment)))
+        second = round(float(moment) - self._started)
+        seed = None if self._seed is None else hash((self._seed, second))
         made = _Maker(self._fields, seed)
         for index in range(self._rate):
             yield made.row(index)

@@ -14,10 +14,12 @@ import sys
 import fastavro
 import pyarrow as pa
 import pytest
+from apache_beam.utils.timestamp import Timestamp
 from pyarrow import parquet
 
+from beam_dynamodb.ddl import parse_table
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
-from pipelines import sql
+from pipelines import sql, sql_tables
 
 SINK = """
 CREATE TABLE users (
@@ -255,6 +257,18 @@ def test_made_rows_are_the_same_for_the_same_seed(job, capsys):
     assert len(cells[3]) == 4
     assert cells[4] == "null"
     assert cells[5].startswith(("2023-12-31T", "2024-01-01T"))
+
+
+def test_a_table_without_end_has_the_same_rows_for_the_same_seed_whenever_it_begins():
+    ddl = "CREATE TABLE t (n INT) WITH ('connector' = 'datagen', 'seed' = '7')"
+    fields = sql_tables.DataGen(parse_table(ddl))._fields
+
+    def rows(started):
+        make = sql_tables._MakeOfSecond(fields, 7, 2, started)
+        return [list(make.process(Timestamp(started + second))) for second in range(3)]
+
+    assert rows(5.25) == rows(1e9 + 0.5)
+    assert len({row["n"] for second in rows(5.25) for row in second}) == 6
 
 
 def test_statement_set_reads_its_source_once_and_fills_both_sinks(db, endpoint, job, capsys):
