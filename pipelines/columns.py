@@ -143,7 +143,7 @@ def _set_of(member: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
             value = [each.strip() for each in value.split(separator)] if value else []
         members = list(_list(value, separator))
         if not members:
-            raise _Refused("is an empty set, which DynamoDB has not; leave the cell empty")
+            raise _Refused("is an empty set, which DynamoDB has not; give null instead")
         found = set()
         for index, each in enumerate(members):
             try:
