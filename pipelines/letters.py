@@ -26,12 +26,22 @@ def check_new(path: str | None) -> None:
         OptionError: There is such a file, and it is not empty. An empty one is what an earlier run
             without failures left.
     """
-    if path and FileSystems.exists(path) and FileSystems.get_filesystem(path).size(path):
+    if path and FileSystems.exists(path) and _holds_something(path):
         raise OptionError(
             f"'--dead_letters' must be a new file: {path} holds something, which would be lost. "
             "Name another file, or move that one away, after a replay if it holds dead letters.",
             option="dead_letters",
         )
+
+
+def _holds_something(path: str) -> bool:
+    if not FileSystems.get_filesystem(path).size(path):
+        return False
+    try:
+        with FileSystems.open(path) as file:  # a compressed one of no line is some bytes long
+            return bool(file.read(1))
+    except Exception:
+        return True  # it can't be unpacked, so it is another's
 
 
 class FailedRows(beam.PTransform[Any, Any]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from beam_dynamodb.dead_letters import DeadLetter
@@ -44,6 +46,10 @@ def run_sql(server, path, letters):
 MAINS = pytest.mark.parametrize("run", [run_load, run_dry, run_sql, run_replay])
 
 
+def contents(path):
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
 @pytest.fixture
 def path(tmp_path, run):
     found = tmp_path / "input.jsonl"
@@ -52,11 +58,12 @@ def path(tmp_path, run):
 
 
 @MAINS
-@pytest.mark.parametrize("named", ["input.jsonl", "letters.jsonl"])
+@pytest.mark.parametrize("named", ["input.jsonl", "letters.jsonl", "packed.gz", "unpacked.gz"])
 def test_dead_letters_never_take_the_place_of_what_a_file_holds(run, named, path, capsys):
     letters = path.with_name(named)
     if letters != path:
-        letters.write_text(INPUT, encoding="utf-8")
+        packs = gzip.compress if named == "packed.gz" else bytes
+        letters.write_bytes(packs(INPUT.encode()))
     before = letters.read_bytes()
     with serving() as server:
         assert run(server, path, letters) == 1
@@ -67,9 +74,10 @@ def test_dead_letters_never_take_the_place_of_what_a_file_holds(run, named, path
 
 
 @MAINS
-def test_an_empty_file_of_a_run_without_failures_is_written_again(run, path, capsys):
-    letters = path.with_name("letters.jsonl")
+@pytest.mark.parametrize("name", ["letters.jsonl", "letters.jsonl.gz"])
+def test_an_empty_file_of_a_run_without_failures_is_written_again(run, name, path, capsys):
+    letters = path.with_name(name)
     with serving() as server:
         for _ in range(2):
             assert run(server, path, letters) == 0, capsys.readouterr().err
-            assert letters.read_bytes() == b""
+            assert contents(letters) == b""
