@@ -122,12 +122,16 @@ def sink_options(
     given: dict[str, object] = {"connector": "dynamodb"}
     given |= {each.keyword: getattr(arguments, each.keyword) for each in _flags()}
     others: list[str] = []
-    for each in rest:
+    words = list(rest)
+    while words:
+        each = words.pop(0)
         if not each.startswith(("--aws_", "--sink_")):
             others.append(each)
             continue
         keyword, separator, value = each.removeprefix("--").partition("=")
-        given[keyword] = value if separator else ""
+        if not separator and words and not words[0].startswith("--"):
+            value = words.pop(0)
+        given[keyword] = value
     return {key: value for key, value in given.items() if value is not None}, others
 
 

@@ -35,11 +35,19 @@ def test_boolean_flag_may_stand_alone():
     assert SinkOptions.parse(given).sink_fail_on_error is True
 
 
-def test_options_of_nested_roles_are_flags_too():
-    flag = "--aws_credentials_role_provider_role_arn=arn:aws:iam::123456789012:role/base"
-    given, others = parsed("--aws_credentials_provider=ASSUME_ROLE", flag, "--runner=X")
+@pytest.mark.parametrize("between", ["=", " "])
+def test_options_of_nested_roles_are_flags_too(between):
+    flag = f"--aws_credentials_role_provider_role_arn{between}arn:aws:iam::123456789012:role/base"
+    given, others = parsed("--aws_credentials_provider=ASSUME_ROLE", *flag.split(), "--runner=X")
     assert given["aws_credentials_role_provider_role_arn"].endswith("role/base")
     assert others == ["--runner=X"]
+
+
+def test_a_flag_of_a_nested_role_without_a_value_is_refused():
+    given, others = parsed("--aws_credentials_role_provider_role_arn", "--runner=X")
+    assert others == ["--runner=X"]
+    with pytest.raises(OptionError, match=r"role_arn': it must not be empty"):
+        SinkOptions.parse({"table_name": "abc", "aws_region": "us-east-2", **given})
 
 
 def test_misspelt_flag_is_refused_by_name_with_the_nearest_one():
