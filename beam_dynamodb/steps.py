@@ -28,7 +28,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration, Timestamp
 from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
-from beam_dynamodb.errors import DynamoDBSinkError, RowError, WriteError
+from beam_dynamodb.errors import DeadLetterError, DynamoDBSinkError, RowError, WriteError
 from beam_dynamodb.holding import Holding
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.packs import Order, Pack, Sender, elements_of, origin_of
@@ -305,6 +305,8 @@ class ToRequest(Failing):
     def _factory_of(self, element: Any) -> RequestFactory:
         try:
             table = self._settings.table(element)  # type: ignore[operator]
+        except DeadLetterError as fault:  # of `table_of`, whose words hold nothing of a row
+            raise RowError(fault.message, code="InvalidTable") from fault
         except Exception as cause:
             raise RowError(
                 f"the callable that gives the table raised {type(cause).__name__}.",

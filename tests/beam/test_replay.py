@@ -411,6 +411,11 @@ def test_a_failed_replay_says_why_and_leaves_its_input(tmp_path, capsys, more, t
         (GOOD, ["--input={path}.nosuch"], "No file of dead letters matches '{path}.nosuch'."),
         (FOREIGN, [], "{path}, line 1: It is not a record of the sink"),
         (GOOD, ["--table_name=nope"], "ResourceNotFoundException for table 'nope'"),
+        (
+            DeadLetter({"id": 5}, "put"),
+            [],
+            "The record (of unknown key) can't be written: The dead letter tells no table: name",
+        ),
     ],
 )
 def test_a_fault_is_told_in_one_line(tmp_path, capsys, caplog, line, more, told):
