@@ -191,6 +191,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         Rows are checked and converted by the declared types: a column that a row lacks is NULL,
         and a field that is no column, or a value that is not of its column's type, is a bad row.
         Records are deduplicated by PARTITIONED BY, else by PRIMARY KEY.
+        What comes out as written, or as refused by DynamoDB, is the converted row, a dict.
 
         Args:
             ddl: One CREATE TABLE statement, or what `parse_table` made of it. Beside WITH it may
