@@ -578,12 +578,12 @@ def _rank(value: Any) -> tuple[int, Any] | None:
         return _TIME, (moment - _EPOCH) // datetime.timedelta(microseconds=1)
     if isinstance(value, datetime.date):
         return _TIME, (value.toordinal() - _EPOCH.toordinal()) * 86_400_000_000
+    if hasattr(value, "micros"):  # Beam's Timestamp, and the text of a time in nanoseconds
+        return _TIME, value.micros
     if isinstance(value, str):
         return _TEXT, value
     if isinstance(value, (bytes, bytearray)):
         return _BYTES, bytes(value)
-    if hasattr(value, "micros"):  # Beam's Timestamp
-        return _TIME, value.micros
     if isinstance(value, (int, float, decimal.Decimal)):
         return None if decimal.Decimal(value).is_nan() else (_NUMBER, value)
     value = comparable(value)

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from beam_dynamodb.faults import Refused, cause_of, row_error, step, within
-from beam_dynamodb.times import period_text
+from beam_dynamodb.times import ExactTime, period_text
 from beam_dynamodb.values import row_mapping
 
 __all__ = ["Column", "SqlType", "convert_part", "convert_row"]
@@ -381,8 +381,10 @@ def _moment(kind: SqlType, value: Any) -> datetime:
 
 def _timestamp(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
-        if type(value).__name__ == "datetime64" or _has_nanoseconds(value):
+        if type(value).__name__ == "datetime64":
             return value  # finer than Python's own; `values` writes it as it is
+        if _has_nanoseconds(value) and not value.endswith("Z"):
+            return _exact(kind, value)
         moment = _moment(kind, value)
         if moment.tzinfo is not None:
             raise Refused(f"{kind} is declared, but the time has a zone; declare TIMESTAMP_LTZ")
@@ -394,7 +396,7 @@ def _timestamp(kind: SqlType) -> Convert:
 def _instant(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
         if _has_nanoseconds(value) and value.endswith("Z"):
-            return value
+            return _exact(kind, value)
         moment = _moment(kind, value)
         if moment.tzinfo is None:
             raise Refused(f"{kind} is declared, but the time has no zone; declare TIMESTAMP")
@@ -408,6 +410,11 @@ def _has_nanoseconds(value: Any) -> bool:
     return isinstance(value, str) and bool(
         re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z?", value)
     )
+
+
+def _exact(kind: SqlType, text: str) -> ExactTime:
+    _iso(kind, text[:26], datetime.fromisoformat)  # without what Python can't read
+    return ExactTime(text)
 
 
 def _months(kind: SqlType) -> Convert:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 
 from beam_dynamodb.faults import Refused
 
 __all__ = [
+    "ExactTime",
     "clock_text",
     "date_text",
     "datetime_text",
@@ -15,6 +17,24 @@ __all__ = [
     "seconds_text",
     "time_text",
 ]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class ExactTime(str):
+    """The text of a time in nanoseconds, finer than Python's own times.
+
+    It is as java.time prints it with nine digits, `2022-11-10T01:02:03.123456789`, or with a `Z`.
+    """
+
+    __slots__ = ()
+
+    @property
+    def micros(self) -> Decimal:
+        """Microseconds since 1970, by which it is compared with other times."""
+        moment = datetime.fromisoformat(self[:26]).replace(tzinfo=timezone.utc)
+        return (moment - _EPOCH) // timedelta(microseconds=1) + Decimal(self[26:29]) / 1000
 
 
 def date_text(value: date) -> str:

@@ -182,3 +182,15 @@ def test_the_threshold_is_a_share_of_all_rows_those_of_wrong_types_too(server, t
     else:
         with pytest.raises(WriteError, match="5 of 10 records failed"):
             write(rows, transform)
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMP(9)", "TIMESTAMP_LTZ(9)"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_times_are_ordered_by_their_moments_however_fine_they_are(server, kind, step):
+    end = "Z" if kind == "TIMESTAMP_LTZ(9)" else ""
+    ddl = DDL.replace("TIMESTAMP(3)", kind).replace("WITH (", "WITH ('order-by' = 'at', ")
+    times = ["01.5", "02.123456788", "02.123456789", "02.1"][::step]
+    rows = [{"id": 1, "at": f"2024-01-02T03:04:{each}{end}"} for each in times]
+    write(rows, sink(server, ddl))
+    [item] = server.db.items("prices")
+    assert item["at"] == {"S": f"2024-01-02T03:04:02.123456789{end}"}

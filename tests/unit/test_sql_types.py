@@ -104,6 +104,8 @@ REFUSED = [
     ("DATE", "10.11.2022", "c", "ISO 8601"),
     ("TIME", "x", "c", "ISO 8601"),
     ("TIMESTAMP(3)", datetime(2022, 1, 1, tzinfo=UTC), "c", "declare TIMESTAMP_LTZ"),
+    ("TIMESTAMP(9)", "2022-01-01T00:00:00.123456789Z", "c", "declare TIMESTAMP_LTZ"),
+    ("TIMESTAMP(9)", "2022-13-01T00:00:00.123456789", "c", "ISO 8601"),
     ("TIMESTAMP_LTZ(3)", datetime(2022, 1, 1), "c", "declare TIMESTAMP"),
     ("INTERVAL YEAR TO MONTH", "x", "c", "the text is no period such as P1Y2M"),
     ("INTERVAL YEAR TO MONTH", 1.5, "c", "the value is a float"),
