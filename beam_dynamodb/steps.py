@@ -728,7 +728,7 @@ class _Held(_Waiting):
         super().__init__(keep_latest(requests))  # what it supersedes is counted already
         self.pieces = len(pieces)
         self.size = len(requests)
-        self.wakes = _window_end(requests)
+        self.wakes = _window_end(self.latest)  # what is superseded has set no timer
 
     def add_to(self, held: Any, data: bytes, size: int) -> None:
         """Makes the state hold one more piece."""

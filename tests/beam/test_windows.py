@@ -19,6 +19,7 @@ from apache_beam.transforms.window import (
     WindowFn,
 )
 
+from beam_dynamodb.identity import KeyReader, places_by_shard
 from beam_dynamodb.testing import FakeServer
 from tests.beam.helpers import (
     FN_API,
@@ -207,6 +208,30 @@ def test_a_row_in_several_windows_is_written_when_the_first_of_them_ends() -> No
         written = stream(events, server, SlidingWindows(10, 5), sink_flush_buffer_timeout=3_600_000)
         assert server.db.accepted == 2
     assert Counter(row["v"] for row in written.elements) == {1: 2, 2: 2}
+
+
+def test_a_superseded_row_of_an_earlier_window_keeps_no_other_row_waiting() -> None:
+    key, *_, other = of_one_shard()
+    events = (
+        test_stream.TestStream()
+        .add_elements([at(12, key, 1)])
+        .add_elements([at(3, key, 0)])  # older, so it is not written
+        .add_elements([at(4, other, 2)])
+        .advance_watermark_to(10)
+        .add_elements([at(15, other, 3)])
+        .advance_watermark_to_infinity()
+    )
+    with serving() as server:
+        written = stream(events, server, FixedWindows(10), sink_flush_buffer_timeout=3_600_000)
+        assert stored(server) == {key: "1", other: "3"}
+    assert Counter(row["v"] for row in written.elements) == {1: 1, 2: 1, 3: 1}
+
+
+def of_one_shard() -> list[int]:
+    """Keys whose records wait together."""
+    keys = list(range(100))
+    identities = [KeyReader("any", ["id"]).identity({"id": {"N": str(key)}}) for key in keys]
+    return [keys[place] for place in places_by_shard(identities, 32)[0]]
 
 
 @pytest.mark.parametrize("windowing", WINDOWINGS, ids=lambda each: type(each).__name__)
