@@ -304,6 +304,8 @@ class Lane:
             if until > now:
                 break
             del self._doubts[fence]
+        if self._hot:  # else each request of what goes is looked at one by one
+            self._hot = {key: until for key, until in self._hot.items() if until > now}
         while self._later and self._later[0][0] <= now:
             batch = heapq.heappop(self._later)[2]
             if self._key_is_unknown:  # also before the other parts of its own batch
@@ -421,7 +423,6 @@ class Lane:
                 self._doubts[fence] = (request.body, until)
         self.settled_at = max(self.settled_at, until)
 
-    def heat(self, partition: str, now: float, until: float) -> None:
+    def heat(self, partition: str, until: float) -> None:
         """Holds all requests of one partition key back; its key range is throttled."""
-        self._hot = {key: each for key, each in self._hot.items() if each > now}
         self._hot[partition] = max(until, self._hot.get(partition, 0.0))

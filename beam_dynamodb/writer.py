@@ -401,7 +401,7 @@ class Writer:
             self._take_apart(flight)
             return True
         for partition in partitions:
-            flight.lane.heat(partition, self._clock(), until)
+            flight.lane.heat(partition, until)
         return False
 
     def _take_apart(self, flight: Flight) -> None:

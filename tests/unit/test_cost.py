@@ -19,8 +19,10 @@ from beam_dynamodb.client import Answer
 from beam_dynamodb.columns import RowEncoder
 from beam_dynamodb.gate import Gate
 from beam_dynamodb.identity import places_by_shard
+from beam_dynamodb.lane import Flight, Lane
 from beam_dynamodb.packs import Pack, elements_of
 from beam_dynamodb.requests import RequestFactory
+from beam_dynamodb.retry import Pace
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.write_requests import Requests, Same
 from beam_dynamodb.writer import Writer, WriterLimits
@@ -150,3 +152,18 @@ def test_no_row_leaves_work_to_the_garbage_collector(travel: bool) -> None:
 def test_a_thousand_rows_more_cost_no_more_each() -> None:
     few, many = rows(1_000), rows(4_000)
     assert calls(lambda: converted(many)).total() <= 4.1 * calls(lambda: converted(few)).total()
+
+
+def test_a_partition_key_that_was_hot_makes_no_later_row_cost_more() -> None:
+    requests = converted(rows(1_000))
+
+    def sent(*hot: str) -> list[Flight | None]:
+        lane = Lane("t", 25, Pace(50))
+        for partition in hot:
+            lane.heat(partition, until=1.0)
+        lane.wake(2.0)
+        lane.accept(requests)
+        return list(iter(lambda: lane.next_flight(2.0, full=True), None))
+
+    assert len(sent("N1:1")) == 1_000 / 25
+    assert calls(lambda: sent("N1:1")).total() < calls(sent).total() + 50
