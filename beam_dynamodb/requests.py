@@ -10,6 +10,7 @@ import datetime
 import decimal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
@@ -313,7 +314,7 @@ class RequestFactory:
         """A row's change kind, and the row without the field that held it."""
         if callable(self.change_kind):
             try:
-                return str(self.change_kind(row)), row
+                return str(_plain(self.change_kind(row))), row
             except Exception as cause:
                 raise self._bad_kind(f"the callable raised {type(cause).__name__}.") from cause
         fields = dict(row_mapping(row))
@@ -554,7 +555,9 @@ def _normalised(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar out of its wire form, if it stands in it."""
+    """A scalar out of its Enum or its wire form, if it stands in one."""
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, dict) and len(value) == 1:
         [(tag, content)] = value.items()
         if tag == "N":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,21 @@ def test_the_change_kind_decides(kind: str, effect: str, by: str) -> None:
         "nothing": None,
     }[effect]
     assert (orjson.loads(made.body) if made else None) == expected
+
+
+class Change(Enum):
+    DELETED = "-D"
+
+
+class Word(str, Enum):
+    DELETED = "-D"
+
+
+@pytest.mark.parametrize("kind", [Change.DELETED, Word.DELETED])
+@pytest.mark.parametrize("change_kind", ["op", lambda row: row["op"]], ids=["field", "callable"])
+def test_a_change_kind_may_be_an_enum(change_kind: Any, kind: Any) -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, change_kind=change_kind)
+    assert body(factory, {**ROW, "op": kind}) == {"DeleteRequest": {"Key": KEY}}
 
 
 @pytest.mark.parametrize("row", [{**ROW, "op": "x"}, {**ROW, "op": None}, ROW, {**ROW, "op": [1]}])
@@ -230,6 +246,13 @@ def test_shards_are_the_same_with_and_without_a_compiler(
 # --- order ---------------------------------------------------------------------------------
 
 UTC = dt.timezone.utc
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 3
+
+
 ASCENDING = [
     [1, 1.5, Decimal(2), {"N": "3"}],
     ["a", "b", {"S": "c"}],
@@ -245,6 +268,7 @@ ASCENDING = [
         np.datetime64("2021"),
     ],
     [np.int64(1), 2, np.float32(2.5), np.timedelta64(3, "s")],
+    [Level.LOW, 2, Level.HIGH],
     [{"B": "AA=="}, b"a", {"B": b"b"}, {"B": "/w=="}],
     [1, "1", b"1", dt.date(2020, 1, 1)],  # of several types: no error, and always the same
 ]
