@@ -97,7 +97,8 @@ VERDICTS: dict[str, Verdict] = {
 def judge(error: ServiceError) -> Verdict:
     """The verdict on a failed call: by its code, else by its HTTP status.
 
-    An unknown 5xx is retried and an unknown 429 is throttling; any other unknown answer is fatal,
+    An unknown 5xx is retried, as is a 408, of a request that did not all arrive in time: nobody
+    sends while the input is slow. An unknown 429 is throttling; any other unknown answer is fatal,
     since to repeat it blindly would loop and to drop it would lose data.
     """
     verdict = VERDICTS.get(error.code)
@@ -107,7 +108,8 @@ def judge(error: ServiceError) -> Verdict:
         return Verdict.THROTTLED
     if error.status == 413:
         return Verdict.POISON
-    return Verdict.RETRY if error.status >= 500 or error.status == 0 else Verdict.FATAL
+    passes = error.status >= 500 or error.status in (0, 408)
+    return Verdict.RETRY if passes else Verdict.FATAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def test_the_lists_above_have_no_code_that_the_table_lacks() -> None:
         (400, Verdict.FATAL),
         (403, Verdict.FATAL),
         (404, Verdict.FATAL),
+        (408, Verdict.RETRY),
         (413, Verdict.POISON),
         (429, Verdict.THROTTLED),
         (500, Verdict.RETRY),
