@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from decimal import Decimal
 
@@ -47,6 +42,7 @@ from tests.beam.helpers import (
     serving,
     sink,
 )
+from tests.processes import press_ctrl_c, running
 
 OTHER = "others"
 UTC = datetime.timezone.utc
@@ -432,23 +428,13 @@ def test_a_fault_is_told_in_one_line(tmp_path, capsys, caplog, line, more, told)
 def test_ctrl_c_ends_a_replay_in_one_line(tmp_path):
     path = lines_to(tmp_path / "failed.jsonl", GOOD)
     faults = Faults.always(Throttle())
-    with serving(faults) as server:
-        command = [sys.executable, "-m", "pipelines.replay", *flags(server, path)]
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        job = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=environ, start_new_session=True
-        )
-        errors = ""
-        try:
-            while not faults.counts["calls"] and job.poll() is None:
-                time.sleep(0.05)
-            for _ in range(4):  # a person would press again too
-                job.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    _, errors = job.communicate(timeout=20)
-                    break
-        finally:
-            job.kill()
+    with (
+        serving(faults) as server,
+        running("-m", "pipelines.replay", *flags(server, path)) as job,
+    ):
+        while not faults.counts["calls"] and job.poll() is None:
+            time.sleep(0.05)
+        errors = press_ctrl_c(job)
     assert job.returncode == 130, errors
     assert "Stopped. What was written stays written." in errors
     assert "Traceback" not in errors

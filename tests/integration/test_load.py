@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 import zipfile
 
 import pytest
 
 from pipelines import load
+from tests import processes
 from tests.servers import REGION
 
 CSV = "id,n,name\n1,10,one\n2,2.5,two\n1,11,uno\n3,NA,drei\n"
@@ -145,14 +143,7 @@ def test_wrong_option_is_refused_before_anything_is_read(flags, capsys):
 
 
 def test_demo_loads_flights_and_shows_some():
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.demo", "--rows=300"],
-        capture_output=True,
-        text=True,
-        env=environ,
-        check=False,
-    )
+    done = processes.run("-m", "pipelines.demo", "--rows=300")
     assert done.returncode == 0, done.stderr
     assert "300 read = 300 written + 0 superseded + 0 failed" in done.stdout
     assert "The table holds 300 items" in done.stdout

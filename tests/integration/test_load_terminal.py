@@ -17,6 +17,7 @@ import pytest
 
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer, Faults, Slow
 from pipelines import load
+from tests.processes import environment
 from tests.servers import REGION
 
 _PATIENCE_SECONDS = 120
@@ -53,11 +54,11 @@ class Terminal:
         master, slave = pty.openpty()
         self._screen = master
         self.text = ""
-        environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160", "LINES": "40"}
-        environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        screen = {"TERM": "xterm-256color", "COLUMNS": "160", "LINES": "40"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.load", *argv],
-            stdin=slave, stdout=slave, stderr=slave, env=environ, start_new_session=True,
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env={**environment(), **screen},
         )  # fmt: skip
         os.close(slave)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import processes
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -18,12 +17,6 @@ def test_example_in_the_readme_writes_its_rows(tmp_path, moto_endpoint, create_t
     program = example.replace("aws_region=", f'aws_endpoint="{moto_endpoint}", aws_region=')
     (tmp_path / "example.py").write_text(program, encoding="utf-8")
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "example.py"), f"--runner={runner}"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-    )
+    done = processes.run(str(tmp_path / "example.py"), f"--runner={runner}")
     assert done.returncode == 0, done.stderr
     assert sorted(item["user_id"]["N"] for item in table.items()) == ["1", "2"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import beam_dynamodb
 from beam_dynamodb import OptionError, SinkOptions
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 from beam_dynamodb.yaml_transform import YamlWriteToDynamoDB, write_to_dynamodb
+from tests import processes
 
 LISTING = Path(beam_dynamodb.__file__).with_name("providers.yaml")
 RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -51,14 +49,8 @@ providers:
 def run(text, folder):
     path = folder / "pipeline.yaml"
     path.write_text(text, encoding="utf-8")
-    return subprocess.run(
-        [sys.executable, "-m", "apache_beam.yaml.main", f"--yaml_pipeline_file={path}", RUNNER],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-    )
+    main = ["-m", "apache_beam.yaml.main", f"--yaml_pipeline_file={path}", RUNNER]
+    return processes.run(*main, folder=folder)
 
 
 def test_a_yaml_pipeline_writes_rows_and_hands_on_what_fails(tmp_path):

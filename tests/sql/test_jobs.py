@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
 
 import fastavro
@@ -20,6 +16,7 @@ from pyarrow import parquet
 from beam_dynamodb.ddl import parse_table
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 from pipelines import sql, sql_tables
+from tests.processes import press_ctrl_c, running
 
 SINK = """
 CREATE TABLE users (
@@ -365,24 +362,9 @@ def test_a_table_without_end_is_a_stream_until_ctrl_c(tmp_path):
     CREATE TABLE out (n INT) WITH ('connector' = 'print', 'print-identifier' = 'row');
     INSERT INTO out SELECT n FROM src;"""
     (tmp_path / "job.sql").write_text(script, encoding="utf-8")
-    job = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sql", str(tmp_path / "job.sql")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,
-    )
-    errors = ""
-    try:
+    with running("-m", "pipelines.sql", str(tmp_path / "job.sql")) as job:
         lines = [job.stdout.readline() for _ in range(4)]
-        for _ in range(4):  # a person would press again too
-            job.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                _, errors = job.communicate(timeout=20)
-                break
-    finally:
-        job.kill()
+        errors = press_ctrl_c(job)
     assert all(line.startswith("row> +I[") for line in lines), lines
     assert job.returncode == 130, errors
     assert "Stopped. What was written stays written." in errors

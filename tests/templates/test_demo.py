@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from tests import processes
 
 
 def test_the_demo_writes_the_flights_that_left():
-    done = subprocess.run(
-        [sys.executable, "-m", "templates.demo", "--rows=900"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-    )
+    done = processes.run("-m", "templates.demo", "--rows=900")
     assert done.returncode == 0, done.stderr
     assert "900 flights read, 896 of them left; the table holds 896 items." in done.stdout
     assert "python -m templates.launch launch" in done.stdout

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import datetime, timezone
 from types import SimpleNamespace
@@ -23,6 +20,7 @@ from templates.launch.errors import LaunchError, LostSightError, ParameterError
 from templates.launch.following import Follower, FollowTimeoutError
 from templates.launch.reporting import Report
 from templates.parameters import FILES
+from tests import processes
 from tests.templates.dataflow_service import (
     ENDLESS,
     FAILURE,
@@ -453,28 +451,19 @@ def test_an_interrupt_does_with_the_job_what_was_asked(
     service.script, service.streaming = ENDLESS, True
     with SERVERS[transport](service) as endpoint:
         command = [
-            sys.executable, "-m", "templates.launch", "launch", spec, "--project=p", "--region=r",
+            "-m", "templates.launch", "launch", spec, "--project=p", "--region=r",
             f"--endpoint={endpoint}", f"--transport={transport}", "--job_name=job", "--poll=0.05",
             f"--on_interrupt={on_interrupt}", *GOOD,
         ]  # fmt: skip
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        try:
+        with processes.running(*command) as process:
             deadline = time.monotonic() + 60
             while len(service.asked("GetJob")) < 3:
-                assert process.poll() is None, process.stdout.read()
+                assert process.poll() is None, process.stderr.read()
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-            process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == code, out
+            process.send_signal(signal.SIGINT)  # once: a second one would leave the job
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
     (job,) = service.jobs.values()
     assert job.state == state
 
