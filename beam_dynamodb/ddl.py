@@ -17,10 +17,7 @@ from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.sql_text import Token, TokenStream, statements
 from beam_dynamodb.sql_types import Column, SqlType
 
-__all__ = ["NOT_A_SOURCE", "Table", "create_table", "parse_table", "sql_type"]
-
-NOT_A_SOURCE = "Connector dynamodb can only be used as a sink. It cannot be used as a source."
-"""What a query of a table of this connector gets to hear."""
+__all__ = ["Table", "create_table", "parse_table", "sql_type"]
 
 COLUMN_OPTIONS = ("change-kind", "order-by")
 """Options of the WITH clause that name a column, beyond those of the sink."""
@@ -132,7 +129,7 @@ def parse_table(ddl: str) -> Table:
     if not found:
         raise SqlError("SQL parse failed. The text holds no statement.", line=1, column=1)
     if found[0].next.is_word("SELECT"):
-        raise SourceNotSupportedError(NOT_A_SOURCE)
+        raise SourceNotSupportedError
     if len(found) > 1:
         found[1].next.fail("One CREATE TABLE is expected, but a second statement follows")
     return create_table(found[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 __all__ = [
+    "NOT_A_SOURCE",
     "CredentialsError",
     "DeadLetterError",
     "DynamoDBSinkError",
@@ -23,6 +24,9 @@ __all__ = [
 
 _STEP = re.compile(r" \[while running '.*'\]\Z", re.DOTALL)
 """What Beam appends to the text of an error to name the step that raised it."""
+
+NOT_A_SOURCE = "Connector dynamodb can only be used as a sink. It cannot be used as a source."
+"""What Flink's DynamoDB connector says to whoever wants to read from it."""
 
 
 class DynamoDBSinkError(Exception):
@@ -67,6 +71,9 @@ class SqlError(OptionError):
 
 class SourceNotSupportedError(DynamoDBSinkError):
     """Somebody tried to read through this connector, which only writes."""
+
+    def __init__(self, message: str = NOT_A_SOURCE) -> None:
+        super().__init__(message)
 
 
 class RowError(DynamoDBSinkError, ValueError):

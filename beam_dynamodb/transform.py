@@ -360,9 +360,7 @@ class ReadFromDynamoDB(beam.PTransform[Any, Any]):
         Raises:
             SourceNotSupportedError: In the words of Flink's DynamoDB connector.
         """
-        raise SourceNotSupportedError(
-            "Connector dynamodb can only be used as a sink. It cannot be used as a source."
-        )
+        raise SourceNotSupportedError
 
 
 def _only_one(table: Any, table_name: Any) -> Any:

@@ -19,7 +19,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import sqlglot
 from sqlglot import exp
 
-from beam_dynamodb.ddl import NOT_A_SOURCE, Table
+from beam_dynamodb.ddl import Table
 from beam_dynamodb.errors import RowError, SourceNotSupportedError, SqlError
 from beam_dynamodb.sql_text import parsed, statements
 from beam_dynamodb.sql_types import Column, SqlType, convert_row
@@ -136,7 +136,7 @@ def _source(script: Script, query: exp.Expr, insert: Insert) -> Table | None:
             insert,
         )
     if table.options.get("connector") == "dynamodb":
-        raise SourceNotSupportedError(NOT_A_SOURCE)
+        raise SourceNotSupportedError
     found[0].set("db", None)
     found[0].set("catalog", None)
     return table

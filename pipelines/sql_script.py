@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from beam_dynamodb.ddl import NOT_A_SOURCE, Table, create_table, name_list
+from beam_dynamodb.ddl import Table, create_table, name_list
 from beam_dynamodb.errors import SourceNotSupportedError, SqlError
 from beam_dynamodb.sql_text import Token, TokenStream, statements
 
@@ -282,7 +282,7 @@ def _refuse_query(script: Script, stream: TokenStream) -> None:
         if stream.take().is_word("FROM") and stream.next.kind in ("word", "name"):
             table = script.tables.get(stream.next.text)
             if table is None or table.options.get("connector") == "dynamodb":
-                raise SourceNotSupportedError(NOT_A_SOURCE)
+                raise SourceNotSupportedError
     raise SqlError(
         "A query alone has nowhere to go: insert it into a table whose connector is 'print' "
         f"(line {place.line}, column {place.column})",

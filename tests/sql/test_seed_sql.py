@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from beam_dynamodb.ddl import NOT_A_SOURCE
+from beam_dynamodb.errors import NOT_A_SOURCE
 from tests.unit.test_ddl import MINIMUM, PARTITIONED
 
 KEY = (("user_id", "N"),)

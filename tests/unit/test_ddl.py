@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from beam_dynamodb import OptionError, SourceNotSupportedError, SqlError, WriteToDynamoDB
-from beam_dynamodb.ddl import NOT_A_SOURCE, parse_table
+from beam_dynamodb.ddl import parse_table
+from beam_dynamodb.errors import NOT_A_SOURCE
 from beam_dynamodb.sql_text import Flink, parsed
 
 OPTIONS = "'connector' = 'dynamodb', 'table-name' = 'user_behavior', 'aws.region' = 'us-east-2'"
