@@ -24,7 +24,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def names(text: str) -> list[str]:
-    """Names separated by commas."""
+    """Names separated by commas, as flags and parameters have them."""
     return [each.strip() for each in text.split(",") if each.strip()]
 
 

@@ -18,13 +18,13 @@ from apache_beam.options.pipeline_options import (
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import Option, SinkOptions
+from pipelines.columns import names
 from pipelines.secret_names import holds_secret
 
 __all__ = [
     "add_sink_flags",
     "in_process_unless_named",
     "is_in_process",
-    "names",
     "read_flags",
     "refuse_misspelt",
     "refuse_secrets",
@@ -35,11 +35,6 @@ _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 _NEAR = 0.75
 """How like a known flag an unknown one is that can only be meant for it."""
-
-
-def names(text: str) -> list[str]:
-    """Reads names separated by commas, for `type=` of an argument."""
-    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def add_sink_flags(parser: argparse.ArgumentParser) -> None:

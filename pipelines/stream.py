@@ -23,7 +23,8 @@ from apache_beam.transforms.window import FixedWindows
 
 from beam_dynamodb import DynamoDBSinkError, OptionError, WriteToDynamoDB
 from pipelines.changes import FollowChanges
-from pipelines.flags import add_sink_flags, names, read_flags
+from pipelines.columns import names
+from pipelines.flags import add_sink_flags, read_flags
 from pipelines.stable_ids import StableIds
 
 __all__ = ["main", "start"]
