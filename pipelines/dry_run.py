@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import orjson
 from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.errors import RowError
-from beam_dynamodb.requests import Delete, RequestFactory
+from beam_dynamodb.requests import RequestFactory, is_delete
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import stored_size
+from beam_dynamodb.write_requests import item_of
 from pipelines.progress import time_text
 
 __all__ = ["Estimate", "Judge", "Reasons", "estimate"]
@@ -67,13 +67,11 @@ class Judge(beam.DoFn):
             return
         if request is None:
             return
-        [content] = orjson.loads(request.body).values()
-        [item] = content.values()
-        size = stored_size(item)
+        size = stored_size(item_of(request.body))
         self._items.inc()
         self._units.inc(-(-size // _UNIT_BYTES) or 1)
         self._sizes.update(size)
-        if isinstance(row, Delete) or b'{"DeleteRequest"' == request.body[:16]:
+        if is_delete(request.body):
             self._deletes.inc()
 
 
