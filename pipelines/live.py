@@ -17,11 +17,11 @@ from apache_beam.runners.portability import portable_runner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.runners.worker import statesampler
 
+from beam_dynamodb.steps import NAMESPACE
 from pipelines.progress import Counts
 
-__all__ = ["Count", "Meter", "WatchSink", "counts_here", "counts_of", "metric"]
+__all__ = ["Count", "Meter", "WatchSink", "counts_here", "counts_of", "metric", "sink_metric"]
 
-_SINK = "beam_dynamodb"
 _WATCHED = ("superseded", "ignored", "retried", "throttled", "consumed_capacity_units")
 _LATENCY = "batch_latency_ms"
 _EVERY = 256
@@ -116,7 +116,7 @@ def _sink_metrics() -> dict[str, int]:
     for container in containers.values():
         for key, cell in list(getattr(container, "metrics", {}).items()):
             name = key.metric_name
-            if name.namespace != _SINK:
+            if name.namespace != NAMESPACE:
                 continue
             if name.name in _WATCHED:
                 found[name.name] = found.get(name.name, 0) + int(cell.get_cumulative())
@@ -158,18 +158,18 @@ def counts_of(result: PipelineResult, namespace: str) -> Counts:
     """
     if isinstance(result, portable_runner.PipelineResult):
         result._metrics = None  # noqa: SLF001 - else it keeps the first answer for good
-    latencies = result.metrics().query(MetricsFilter().with_namespace(_SINK).with_name(_LATENCY))[
-        "distributions"
-    ]
+    latencies = result.metrics().query(
+        MetricsFilter().with_namespace(NAMESPACE).with_name(_LATENCY)
+    )["distributions"]
     return Counts(
         read=metric(result, namespace, "read"),
-        written=metric(result, _SINK, "written"),
-        superseded=metric(result, _SINK, "superseded"),
+        written=sink_metric(result, "written"),
+        superseded=sink_metric(result, "superseded"),
         failed=metric(result, namespace, "failed"),
-        ignored=metric(result, _SINK, "ignored"),
-        retried=metric(result, _SINK, "retried"),
-        throttled=metric(result, _SINK, "throttled"),
-        units=metric(result, _SINK, "consumed_capacity_units"),
+        ignored=sink_metric(result, "ignored"),
+        retried=sink_metric(result, "retried"),
+        throttled=sink_metric(result, "throttled"),
+        units=sink_metric(result, "consumed_capacity_units"),
         calls=sum(each.result.count for each in latencies if each.result),
         latency_ms=sum(each.result.sum for each in latencies if each.result),
     )
@@ -179,3 +179,8 @@ def metric(result: PipelineResult, namespace: str, name: str) -> int:
     """A counter of a run, over all its steps."""
     wanted = MetricsFilter().with_namespace(namespace).with_name(name)
     return sum(each.result or 0 for each in result.metrics().query(wanted)["counters"])
+
+
+def sink_metric(result: PipelineResult, name: str) -> int:
+    """A counter of the sink, over all its steps."""
+    return metric(result, NAMESPACE, name)

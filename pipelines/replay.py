@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
@@ -31,6 +30,7 @@ from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
 from pipelines.faults import run_to_end, words
 from pipelines.flags import add_sink_flags, read_flags
 from pipelines.letters import check_new
+from pipelines.live import sink_metric
 
 __all__ = ["Summary", "main", "run"]
 
@@ -167,17 +167,13 @@ def _build(
 
 
 def _summary(result: PipelineResult) -> Summary:
-    def count(name: str) -> int:
-        wanted = MetricsFilter().with_namespace("beam_dynamodb").with_name(name)
-        return sum(each.result or 0 for each in result.metrics().query(wanted)["counters"])
-
     return Summary(
-        read=count("letters_read"),
-        written=count("written"),
-        superseded=count("superseded"),
-        ignored=count("ignored"),
-        skipped=count("letters_skipped"),
-        failed=count("failed") + count("letters_refused"),
+        read=sink_metric(result, "letters_read"),
+        written=sink_metric(result, "written"),
+        superseded=sink_metric(result, "superseded"),
+        ignored=sink_metric(result, "ignored"),
+        skipped=sink_metric(result, "letters_skipped"),
+        failed=sink_metric(result, "failed") + sink_metric(result, "letters_refused"),
     )
 
 

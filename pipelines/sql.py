@@ -37,7 +37,7 @@ from beam_dynamodb.dead_letters import DeadLetter
 from pipelines.faults import run_to_end, words
 from pipelines.flags import in_process_unless_named, refuse_misspelt, refuse_secrets
 from pipelines.letters import FailedRows, check_new
-from pipelines.live import metric
+from pipelines.live import metric, sink_metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
 from pipelines.sql_script import Insert, Script, parse_script, sql_of_page
 from pipelines.sql_tables import CONNECTORS, check_table
@@ -351,9 +351,9 @@ def _sink(table: Table, overrides: Mapping[str, str], handler: Any) -> beam.PTra
 
 def _summary(result: PipelineResult) -> Summary:
     return Summary(
-        written=metric(result, "beam_dynamodb", "written"),
-        superseded=metric(result, "beam_dynamodb", "superseded"),
-        ignored=metric(result, "beam_dynamodb", "ignored"),
+        written=sink_metric(result, "written"),
+        superseded=sink_metric(result, "superseded"),
+        ignored=sink_metric(result, "ignored"),
         failed=metric(result, _NAMESPACE, "failed"),
     )
 
