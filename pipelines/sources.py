@@ -48,6 +48,7 @@ __all__ = [
     "ToDeadLetter",
     "first_rows",
     "matched",
+    "told",
 ]
 
 NAMESPACE = "beam_dynamodb.sources"
@@ -279,7 +280,7 @@ class _Find(beam.DoFn):
         self._patterns = patterns
 
     def process(self, _: None) -> Iterable[FileMetadata]:
-        return matched(_told(self._patterns))
+        return matched(told(self._patterns))
 
 
 class _Read(beam.DoFn):
@@ -335,20 +336,20 @@ class _Reading:
     """The settings of a source once all of them are known, and what reads a file by them."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        columns = {name: _told(value) for name, value in settings["columns"].items()}
+        columns = {name: told(value) for name, value in settings["columns"].items()}
         self._columns = Columns.parse(**columns)
         self._csv_null = settings["csv_null"]
-        self._format = _format_name(_told(settings["format"]))
+        self._format = _format_name(told(settings["format"]))
         if self._format == "dynamodb-json" and self._columns.changing:
             raise OptionError(
                 f"'format' is dynamodb-json, whose items are written as they are: leave out "
                 f"{self._columns.changing}.",
                 option="format",
             )
-        self._encoding = _encoding_name(_told(settings["encoding"]))
-        self._delimiter = _delimiter(_told(settings["delimiter"]))
+        self._encoding = _encoding_name(told(settings["encoding"]))
+        self._delimiter = _delimiter(told(settings["delimiter"]))
         self._header = settings["header"]
-        rows = _told(settings["rows"])
+        rows = told(settings["rows"])
         self._rows = int(rows) if rows else None
         self._raw: Any = None
 
@@ -457,7 +458,8 @@ def _placed_change(change: Put | Delete, where: str) -> Put | Delete:
 # --- settings ------------------------------------------------------------------------------
 
 
-def _told(value: Any) -> Any:
+def told(value: Any) -> Any:
+    """What a setting is, now that the pipeline runs."""
     return value.get() if isinstance(value, ValueProvider) else value
 
 

@@ -9,7 +9,7 @@ import apache_beam as beam
 
 from beam_dynamodb import OptionError, ReadDeadLetters
 from pipelines.columns import names
-from pipelines.sources import ReadRows
+from pipelines.sources import ReadRows, told
 from templates.main import main as run
 from templates.parameters import FILES
 from templates.rows import (
@@ -19,7 +19,6 @@ from templates.rows import (
     is_replay,
     is_topic,
     is_true,
-    told,
     write,
 )
 

@@ -17,7 +17,7 @@ from beam_dynamodb import Delete, OptionError, Put, WriteDeadLetters, WriteError
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.replay import ToLines
 from pipelines.columns import names
-from pipelines.sources import ToDeadLetter
+from pipelines.sources import ToDeadLetter, told
 from templates.parameters import DEAD_LETTERS
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "is_replay",
     "is_topic",
     "is_true",
-    "told",
     "write",
 ]
 
@@ -46,11 +45,6 @@ _COLUMNS = ("types", "rename", "drop", "derive", "null", "separator")
 _KEYS = ("partitioned_by", "primary_key")
 _FUNCTION = "process"
 _PUTS = ("+I", "+U", "INSERT", "UPDATE_AFTER")
-
-
-def told(value: Any) -> Any:
-    """What a value is, now that the pipeline runs."""
-    return value.get() if isinstance(value, ValueProvider) else value
 
 
 def is_true(text: Any) -> bool:

@@ -17,9 +17,10 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb import DynamoDBSinkError, OptionError
 from pipelines.flags import refuse_misspelt, refuse_secrets
+from pipelines.sources import told
 from templates.files import build
 from templates.parameters import CLASSIC, CLASSIC_STAGED
-from templates.rows import Values, told
+from templates.rows import Values
 
 __all__ = ["main", "pipeline_of"]
 
