@@ -313,17 +313,19 @@ def _columns(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the files are read, be it by the load or to look at the first rows."""
+    return {
+        "format": arguments.format,
+        "columns": _columns(arguments),
+        "csv_null": "",
+        "encoding": arguments.encoding,
+        "delimiter": arguments.delimiter,
+    }
+
+
 def _source(arguments: argparse.Namespace, *, in_order: bool) -> ReadRows:
-    return ReadRows(
-        arguments.input,
-        format=arguments.format,
-        columns=_columns(arguments),
-        csv_null="",
-        encoding=arguments.encoding,
-        delimiter=arguments.delimiter,
-        rows=arguments.rows,
-        in_order=in_order,
-    )
+    return ReadRows(arguments.input, rows=arguments.rows, in_order=in_order, **_reading(arguments))
 
 
 def _keys(arguments: argparse.Namespace) -> list[str]:
@@ -462,16 +464,6 @@ def _checked_types(types: dict[str, str]) -> dict[str, str]:
                 option="types",
             )
     return types
-
-
-def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "format": arguments.format,
-        "columns": _columns(arguments),
-        "csv_null": "",
-        "encoding": arguments.encoding,
-        "delimiter": arguments.delimiter,
-    }
 
 
 def _dry_run(
