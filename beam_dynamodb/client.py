@@ -15,7 +15,6 @@ import ssl
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
@@ -23,7 +22,6 @@ from urllib.parse import quote, urlsplit
 
 import botocore.exceptions
 import botocore.httpsession
-import botocore.session
 import botocore.utils
 import orjson
 from botocore.awsrequest import AWSResponse
@@ -141,8 +139,7 @@ class DynamoDB:
         self._credentials = credentials.resolve(
             options.credentials, region=options.aws_region, verify=verify
         )
-        self._session = botocore.session.Session()
-        self._session.register_component("credential_provider", _Resolved(self._credentials))
+        self._session = credentials.session_with(self._credentials)
         try:
             self._session.register_component("data_loader", _loader_of(self._session))
             self._client = self._new_client(user_agent, verify)
@@ -520,16 +517,6 @@ def _content(body: bytes) -> tuple[list[dict[str, Any]], float]:
     returned = [dict(each) for items in tables.values() for each in items]
     consumed = content.get("ConsumedCapacity") or ()
     return returned, sum(float(each.get("CapacityUnits") or 0.0) for each in consumed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """Gives a botocore session the credentials that are there already."""
-
-    credentials: Any
-
-    def load_credentials(self) -> Any:
-        return self.credentials
 
 
 def _fault(reply: Reply, explain: Callable[..., ServiceError]) -> ServiceError | None:

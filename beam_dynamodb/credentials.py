@@ -57,6 +57,7 @@ __all__ = [
     "java_properties",
     "refresh",
     "resolve",
+    "session_with",
 ]
 
 T = TypeVar("T")
@@ -207,6 +208,13 @@ def refresh(credentials: ResolvedCredentials, refused: FrozenCredentials | None 
         CredentialsError: As `resolve`.
     """
     return credentials.renew(refused)
+
+
+def session_with(credentials: ResolvedCredentials) -> Session:
+    """A botocore session of this process's own settings, whose clients sign with these."""
+    session = Session()
+    session.register_component("credential_provider", _Resolved(credentials))
+    return session
 
 
 @contextlib.contextmanager
@@ -602,6 +610,16 @@ class _Session(Session):
     def _from_home(self, path: str) -> str:
         home = self._worker_environ.get("HOME")
         return str(Path(home, path[2:])) if home and path.startswith("~/") else path
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """Gives a botocore session the credentials that are there already."""
+
+    credentials: ResolvedCredentials
+
+    def load_credentials(self) -> ResolvedCredentials:
+        return self.credentials
 
 
 class _NoCache(dict[str, Any]):

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import botocore.exceptions
-import botocore.session
 
 from beam_dynamodb import OptionError, ServiceError, SinkOptions
-from beam_dynamodb.credentials import resolve
+from beam_dynamodb.credentials import resolve, session_with
 
 __all__ = ["Billing", "client", "create_table", "describe"]
 
@@ -57,21 +56,11 @@ class Billing:
         return {"BillingMode": "PROVISIONED", "ProvisionedThroughput": units}
 
 
-class _Resolved:
-    def __init__(self, credentials: Any) -> None:
-        self._credentials = credentials
-
-    def load_credentials(self) -> Any:
-        return self._credentials
-
-
 def client(options: SinkOptions) -> Any:
     """A botocore client with the sink's endpoint and credentials."""
     verify = False if options.aws_trust_all_certificates else None
-    session = botocore.session.Session()
     found = resolve(options.credentials, region=options.aws_region, verify=verify)
-    session.register_component("credential_provider", _Resolved(found))
-    return session.create_client(
+    return session_with(found).create_client(
         "dynamodb",
         region_name=options.aws_region,
         endpoint_url=options.aws_endpoint,
