@@ -48,7 +48,7 @@ _SKEWED = frozenset(["RequestTimeTooSkewed", "RequestExpired"])
 _SKEWED_WORDS = ("Signature expired", "Signature not yet current")
 _SKEW_TOLERANCE = timedelta(minutes=4)
 _DESCRIBE_ATTEMPTS = 5
-_MENDED = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
+_ASKED_AGAIN = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResponse"])
 """What DescribeTable is asked again after; botocore itself does it after most other faults."""
 _WORTH_PARTS = 128 * 1024
 _CREDENTIALS_HOLD = timedelta(seconds=1)
@@ -302,7 +302,7 @@ class DynamoDB:
     def _describe(self, table: str) -> TableKey | None:
         told = self._key_or_error(table)
         for _ in range(_DESCRIBE_ATTEMPTS - 1):
-            if isinstance(told, TableKey) or told.code not in _MENDED:
+            if isinstance(told, TableKey) or told.code not in _ASKED_AGAIN:
                 break
             told = self._key_or_error(table)
         if isinstance(told, TableKey):
