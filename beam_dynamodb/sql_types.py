@@ -21,7 +21,10 @@ from beam_dynamodb.faults import Refused, cause_of, row_error, step, within
 from beam_dynamodb.times import ExactTime, period_text
 from beam_dynamodb.values import row_mapping
 
-__all__ = ["Column", "SqlType", "convert_part", "convert_row"]
+__all__ = ["TEXTS", "Column", "SqlType", "convert_part", "convert_row"]
+
+TEXTS = ("CHAR", "VARCHAR", "STRING")
+"""The types whose values are text."""
 
 Convert = Callable[[Any], Any]
 
@@ -88,9 +91,7 @@ class _Nothing:
 
 
 _OWN_TYPES: dict[str, type] = {
-    "CHAR": str,
-    "VARCHAR": str,
-    "STRING": str,
+    **dict.fromkeys(TEXTS, str),
     "BOOLEAN": bool,
     "BINARY": bytes,
     "VARBINARY": bytes,
@@ -499,9 +500,7 @@ def _row(kind: SqlType) -> Convert:
 
 
 _CONVERTERS: dict[str, Callable[[SqlType], Convert]] = {
-    "CHAR": _text,
-    "VARCHAR": _text,
-    "STRING": _text,
+    **dict.fromkeys(TEXTS, _text),
     "BOOLEAN": _boolean,
     "BINARY": _binary,
     "VARBINARY": _binary,

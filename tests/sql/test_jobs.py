@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from beam_dynamodb.ddl import parse_table
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
-from pipelines import sql, sql_tables
+from pipelines import sql, sql_datagen
 from tests.processes import press_ctrl_c, running
 
 SINK = """
@@ -258,10 +258,10 @@ def test_made_rows_are_the_same_for_the_same_seed(job, capsys):
 
 def test_a_table_without_end_has_the_same_rows_for_the_same_seed_whenever_it_begins():
     ddl = "CREATE TABLE t (n INT) WITH ('connector' = 'datagen', 'seed' = '7')"
-    fields = sql_tables.DataGen(parse_table(ddl))._fields
+    fields = sql_datagen.DataGen(parse_table(ddl))._fields
 
     def rows(started):
-        make = sql_tables._MakeOfSecond(fields, 7, 2, started)
+        make = sql_datagen._MakeOfSecond(fields, 7, 2, started)
         return [list(make.process(Timestamp(started + second))) for second in range(3)]
 
     assert rows(5.25) == rows(1e9 + 0.5)

@@ -1,0 +1,199 @@
+"""The connector `filesystem` of a SQL job: tables of files, to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
+
+from beam_dynamodb.ddl import Table
+from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.errors import OptionError, RowError
+from beam_dynamodb.sql_types import TEXTS, Column, SqlType, convert_row
+from pipelines.flags import is_in_process
+from pipelines.formats import FORMATS
+from pipelines.sources import ReadRows, SourceError, SourceRow
+from pipelines.sql_options import TableOptions, refuse_option
+
+__all__ = ["ReadFiles"]
+
+_REFUSED = "refused"
+
+
+class ReadFiles(beam.PTransform[Any, Any]):
+    """A table of files: `path`, `format` (csv, json, parquet, avro) and the format's options.
+
+    As in Flink a CSV file has no line of names: its cells are the columns in their order. With
+    `csv.header` = 'true' (not in Flink) the first line names them.
+    """
+
+    def __init__(self, table: Table) -> None:
+        """Checks the options; reads nothing.
+
+        Raises:
+            SqlError: An option is not allowed.
+        """
+        super().__init__()
+        options = TableOptions(table)
+        self._columns = table.columns
+        self._path = _pattern(options.required("path"))
+        name = options.required("format")
+        if name not in FORMATS:
+            refuse_option(
+                table, "format", f"Unknown format '{name}'. Formats are: {', '.join(FORMATS)}"
+            )
+        self._ignore = options.boolean(f"{name}.ignore-parse-errors")
+        self._settings: dict[str, Any] = {"format": name}
+        if name == "csv":
+            self._settings |= self._csv(options, table)
+        self._all_needed = name == "json" and options.boolean("json.fail-on-missing-field")
+        options.finish()
+        self._handler: Any = None
+
+    @staticmethod
+    def _csv(options: TableOptions, table: Table) -> dict[str, Any]:
+        header = None
+        if not options.boolean("csv.header"):
+            header = [each.name for each in table.columns]
+        delimiter = options.text("csv.field-delimiter", ",")
+        null = options.text("csv.null-literal")
+        settings = {"header": header, "delimiter": delimiter, "columns": {"null": null}}
+        try:
+            ReadRows("x", **settings)  # type: ignore[arg-type]
+        except OptionError as fault:
+            refuse_option(table, "csv.field-delimiter", fault.message)
+        return settings
+
+    def with_error_handler(self, handler: Any) -> ReadFiles:
+        """Sends bad rows to a Beam `ErrorHandler`; None asks for none.
+
+        Returns:
+            This transform.
+        """
+        self._handler = handler
+        return self
+
+    def expand(self, begin: PBegin) -> PCollection[Any]:
+        """Reads the rows."""
+        handler = self._handler
+        in_order = is_in_process(begin.pipeline.options)
+        read = ReadRows(self._path, in_order=in_order, positions=True, **self._settings)
+        rows = begin | "Read" >> read.with_error_handler(_Dropped() if self._ignore else handler)
+        declare = _Declare(
+            self._columns,
+            handled=handler is not None,
+            all_needed=self._all_needed,
+            lenient=self._ignore,
+        )
+        declared, refused = rows | "Declare" >> beam.ParDo(declare).with_outputs(
+            _REFUSED, main="rows"
+        )
+        refused.element_type = DeadLetter
+        if handler is not None:
+            handler.add_error_pcollection(refused)
+        return declared
+
+
+def _pattern(path: str) -> str:
+    """A path of Flink's, which may be a folder, as a pattern of files."""
+    path = path.removeprefix("file://")
+    if "*" in path:
+        return path
+    is_folder = "." not in path.rsplit("/", 1)[-1] if "://" in path else Path(path).is_dir()
+    # Names that begin with a dot or a low line are hidden, such as those of checksums.
+    return f"{path.rstrip('/')}/[!._]*" if is_folder else path
+
+
+class _Dropped:
+    """Takes what is no row at all and forgets it, as `ignore-parse-errors` asks."""
+
+    def add_error_pcollection(self, refused: Any) -> None:
+        """Forgets them."""
+
+
+class _Declare(beam.DoFn):
+    """Rows of files to rows of the declared columns, by their types.
+
+    A lenient one makes NULL of a value that is not of its type.
+    """
+
+    def __init__(
+        self, columns: tuple[Column, ...], *, handled: bool, all_needed: bool, lenient: bool
+    ) -> None:
+        self._columns = columns
+        self._handled = handled
+        self._all_needed = all_needed
+        self._lenient = lenient
+
+    def setup(self) -> None:
+        """Makes the converter."""
+        self._names = [each.name for each in self._columns]
+        self._convert = convert_row(self._columns)
+
+    def process(self, row: Mapping[str, Any]) -> Iterable[Any]:
+        """Gives the row with the declared columns alone, others being none of the table's."""
+        where = getattr(row, "where", "")
+        try:
+            if self._all_needed:
+                self._check_complete(row)
+            made = self._declared(row)
+        except RowError as fault:
+            message = f"{where}, column {fault.message}." if where else f"{fault.message}."
+            if not self._handled:
+                raise SourceError(message, path=fault.path) from None
+            letter = DeadLetter(dict(row), code="InvalidRow", message=message)
+            return [TaggedOutput(_REFUSED, letter)]
+        return [SourceRow(made, where) if where else made]
+
+    def _declared(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {
+            each.name: _known(row[each.name], each.type)
+            for each in self._columns
+            if each.name in row
+        }
+        made: dict[str, Any]
+        try:
+            made = self._convert(fields)
+        except RowError:
+            if not self._lenient:
+                raise
+            kinds = {each.name: each.type for each in self._columns}
+            fitting = {name: _fitting(value, kinds[name]) for name, value in fields.items()}
+            made = self._convert(fitting)
+        return made
+
+    def _check_complete(self, row: Mapping[str, Any]) -> None:
+        missing = next((name for name in self._names if name not in row), None)
+        if missing is not None:
+            raise RowError(f"{missing}: the field is missing", path=missing)
+
+
+def _known(value: Any, kind: SqlType) -> Any:
+    """A value without the fields that no ROW in it declares, and truth as text in JSON's words."""
+    if isinstance(value, bool):
+        return str(value).lower() if kind.name in TEXTS else value
+    return _within(value, kind, _known) if kind.elements or kind.fields else value
+
+
+def _fitting(value: Any, kind: SqlType) -> Any:
+    """A value with NULL in place of each part that is not of its type."""
+    value = _within(value, kind, _fitting)
+    try:
+        convert_row((Column("value", kind),))({"value": value})
+    except RowError:
+        return None
+    return value
+
+
+def _within(value: Any, kind: SqlType, change: Callable[[Any, SqlType], Any]) -> Any:
+    """A value with the parts of its ROW, ARRAY or MAP changed."""
+    if kind.name == "ROW" and isinstance(value, Mapping):
+        return {name: change(value[name], each) for name, each in kind.fields if name in value}
+    if kind.name == "MAP" and isinstance(value, Mapping):
+        return {key: change(each, kind.elements[1]) for key, each in value.items()}
+    if kind.name == "ARRAY" and isinstance(value, list):
+        return [change(each, kind.elements[0]) for each in value]
+    return value
