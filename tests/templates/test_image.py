@@ -78,6 +78,11 @@ def test_only_the_pipelines_file_is_told_so_nothing_is_staged_or_installed_at_a_
     assert any("pip check" in each for each in arguments("RUN"))
 
 
+def test_what_is_compiled_is_beside_the_sources_that_the_path_finds():
+    (install,) = [each for each in arguments("RUN") if "pip install" in each]
+    assert "-e '.[gcp]'" in install
+
+
 # --- the build script ----------------------------------------------------------------------
 
 
