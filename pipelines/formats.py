@@ -351,14 +351,15 @@ def _shown(encoding: str) -> str:
 
 
 def _json(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
-    """JSON lines, plain or in DynamoDB's form; the first line tells which."""
-    numbered = _json_lines(binary, written.encoding)
-    for number, line in numbered:
-        of_dynamodb = _is_export(line)
-        read = _export_record if of_dynamodb else _json_record
-        yield _guarded(read, number, line)
-        for number, line in numbered:
-            yield _guarded(read, number, line)
+    """JSON lines, plain or in DynamoDB's form; the first good line tells which."""
+    read: Callable[[int, bytes], Record] | None = None
+    for number, line in _json_lines(binary, written.encoding):
+        if read is None and _is_export(line):
+            read = _export_record
+        found = _guarded(read or _json_record, number, line)
+        if read is None and isinstance(found, Record):
+            read = _json_record
+        yield found
 
 
 def _dynamodb_json(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
@@ -622,7 +623,7 @@ FORMATS: dict[str, Format] = {
     "parquet": Format("record", _parquet),
     "avro": Format("record", _avro),
 }
-"""The formats by name. `json` is JSON lines, and knows an export of DynamoDB by its first line."""
+"""The formats by name. `json` is JSON lines, or such an export as its first good line tells."""
 
 _BY_SUFFIX = {
     ".csv": "csv",

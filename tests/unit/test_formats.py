@@ -248,6 +248,12 @@ def test_a_line_of_another_kind_in_an_export_is_bad():
     assert "none of an export of DynamoDB" in bad.fault
 
 
+def test_a_bad_first_line_of_an_export_harms_no_other():
+    bad, good = read(b'"1"}}}\n{"Item":{"id":{"N":"2"}}}\n', "json")
+    assert isinstance(bad, BadRecord)
+    assert good == Record(2, Put({"id": {"N": "2"}}))
+
+
 def test_rows_with_an_attribute_item_are_no_export():
     assert values(b'{"Item":{"name":"x"}}\n', "json") == [{"Item": {"name": "x"}}]
 
