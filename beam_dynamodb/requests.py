@@ -21,6 +21,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.numpy_values import comparable
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
+from beam_dynamodb.times import ExactTime
 from beam_dynamodb.values import (
     AttributeValue,
     attribute_values,
@@ -504,8 +505,10 @@ def _shape(row: Any) -> Any:
     return tuple(row) if type(row) is dict else type(row)
 
 
-def _plain_time(value: Any) -> datetime.date | None:
-    """A time as Python's own type has it; None if it is no date and no datetime."""
+def _plain_time(value: Any) -> datetime.date | ExactTime | None:
+    """A time as Python's own type has it, or in nanoseconds; None if it is neither."""
+    if isinstance(value, ExactTime):
+        return value
     if isinstance(value, datetime.datetime):
         return datetime.datetime.fromisoformat(datetime.datetime.isoformat(value))
     if isinstance(value, datetime.date):

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from beam_dynamodb.faults import Refused, cause_of, row_error, step, within
-from beam_dynamodb.times import ExactTime, period_text
+from beam_dynamodb.times import ExactTime, has_nanoseconds, period_text
 from beam_dynamodb.values import row_mapping
 
 __all__ = ["TEXTS", "Column", "SqlType", "convert_part", "convert_row"]
@@ -384,7 +384,7 @@ def _timestamp(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
         if type(value).__name__ == "datetime64":
             return value  # finer than Python's own; `values` writes it as it is
-        if _has_nanoseconds(value) and not value.endswith("Z"):
+        if has_nanoseconds(value) and not value.endswith("Z"):
             return _exact(kind, value)
         moment = _moment(kind, value)
         if moment.tzinfo is not None:
@@ -396,7 +396,7 @@ def _timestamp(kind: SqlType) -> Convert:
 
 def _instant(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
-        if _has_nanoseconds(value) and value.endswith("Z"):
+        if has_nanoseconds(value) and value.endswith("Z"):
             return _exact(kind, value)
         moment = _moment(kind, value)
         if moment.tzinfo is None:
@@ -404,13 +404,6 @@ def _instant(kind: SqlType) -> Convert:
         return moment.astimezone(timezone.utc)
 
     return convert
-
-
-def _has_nanoseconds(value: Any) -> bool:
-    """Whether a text is a time as java.time prints it, finer than microseconds."""
-    return isinstance(value, str) and bool(
-        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z?", value)
-    )
 
 
 def _exact(kind: SqlType, text: str) -> ExactTime:

@@ -19,7 +19,7 @@ from uuid import UUID
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.faults import step
 from beam_dynamodb.numpy_values import numpy_conversion
-from beam_dynamodb.times import seconds_text
+from beam_dynamodb.times import ExactTime, seconds_text
 from beam_dynamodb.values import attribute_value, python_value, row_mapping
 
 __all__ = ["Unreadable", "dumps", "loads", "unreadable"]
@@ -75,10 +75,10 @@ def dumps(value: object) -> str:
 
     These come back from `loads` as equal values of the same types, nested in any way: None, bool,
     int, float (NaN and infinity too), str (half surrogate pairs too), Decimal, bytes, bytearray,
-    datetime (a time zone as its offset, and without fold), date, time, timedelta, UUID, list,
-    tuple, set, frozenset, dict. Rows of other types come back as dicts; values of other types
-    that a sink stores come back as a value that is stored alike; all others, and what contains
-    itself, as `Unreadable`.
+    datetime (a time zone as its offset, and without fold), date, time, timedelta, `ExactTime`,
+    UUID, list, tuple, set, frozenset, dict. Rows of other types come back as dicts; values of
+    other types that a sink stores come back as a value that is stored alike; all others, and what
+    contains itself, as `Unreadable`.
     """
     encoded = _Encoder().encode(value)
     # Not orjson, which goes less deep than our depth with its tags.
@@ -244,6 +244,7 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     bytes: lambda value: {"$bytes": _base64(value)},
     bytearray: lambda value: {"$bytearray": _base64(value)},
     memoryview: lambda value: {"$bytes": _base64(value)},
+    ExactTime: lambda value: {"$exacttime": str(value)},
     date: lambda value: {"$date": value.isoformat()},
     timedelta: lambda value: {"$timedelta": seconds_text(value)},
     UUID: lambda value: {"$uuid": str(value)},
@@ -297,6 +298,7 @@ _FROM_TAG: dict[str, Callable[[Any], Any]] = {
     "$bytes": _bytes,
     "$bytearray": lambda text: bytearray(_bytes(text)),
     "$datetime": datetime.fromisoformat,
+    "$exacttime": ExactTime.of,
     "$date": date.fromisoformat,
     "$time": time.fromisoformat,
     "$timedelta": lambda text: timedelta(microseconds=int(Decimal(text).scaleb(6))),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 from beam_dynamodb.faults import Refused
 
@@ -12,6 +14,7 @@ __all__ = [
     "clock_text",
     "date_text",
     "datetime_text",
+    "has_nanoseconds",
     "period_text",
     "scaled_text",
     "seconds_text",
@@ -19,6 +22,7 @@ __all__ = [
 ]
 
 
+_EXACT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -30,11 +34,25 @@ class ExactTime(str):
 
     __slots__ = ()
 
+    @classmethod
+    def of(cls, text: str) -> ExactTime:
+        """The time of such a text; raises ValueError where it is none."""
+        if not has_nanoseconds(text):
+            raise ValueError("it must be a time with nine digits after the seconds")
+        exact = cls(text)
+        _ = exact.micros
+        return exact
+
     @property
     def micros(self) -> Decimal:
         """Microseconds since 1970, by which it is compared with other times."""
         moment = datetime.fromisoformat(self[:26]).replace(tzinfo=timezone.utc)
         return (moment - _EPOCH) // timedelta(microseconds=1) + Decimal(self[26:29]) / 1000
+
+
+def has_nanoseconds(value: Any) -> bool:
+    """Whether a value is the text of a time as java.time prints it, with nine digits."""
+    return isinstance(value, str) and _EXACT.fullmatch(value) is not None
 
 
 def date_text(value: date) -> str:

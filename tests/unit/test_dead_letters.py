@@ -21,6 +21,7 @@ from beam_dynamodb import Delete, FailedRecord, Put, RowError
 from beam_dynamodb.dead_letters import DeadLetter, TableRow, Unreadable, table_of
 from beam_dynamodb.errors import DeadLetterError
 from beam_dynamodb.tagged_json import dumps, loads
+from beam_dynamodb.times import ExactTime
 from beam_dynamodb.version import __version__
 
 
@@ -101,12 +102,20 @@ def test_what_orders_a_delete_goes_with_it():
     assert "beside" not in DeadLetter({"id": 1}, "delete", "t").to_line()
 
 
-def test_the_time_that_orders_a_put_stays_a_time():
-    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+        ExactTime("2026-01-01T00:00:00.000000001Z"),
+    ],
+)
+def test_the_time_that_orders_a_put_stays_a_time(at):
     request = b'{"PutRequest":{"Item":{"id":{"N":"1"},"at":{"S":"2026-01-01T00:00:00Z"}}}}'
     letter = DeadLetter.of(failed({"id": 1, "at": at}, request=request, beside={"at": at}))
     assert (letter.element, letter.beside) == ({"id": 1, "at": at}, None)
-    assert DeadLetter.from_line(letter.to_line()).record() == Put(letter.element)
+    again = DeadLetter.from_line(letter.to_line()).record()
+    assert again == Put(letter.element)
+    assert type(again.row["at"]) is type(at)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +126,8 @@ def test_the_time_that_orders_a_put_stays_a_time():
         ('{"table": "t"}', "an object with element"),
         ('{"element": {}, "retryable": true}', "'retryable' is no field"),
         ('{"element": {}, "beside": 7}', "'beside' has no value that it may have"),
+        ('{"element": {"v": {"$exacttime": "2026"}}}', "a time with nine digits"),
+        ('{"element": {"v": {"$exacttime": "2026-13-01T00:00:00.000000001"}}}', "not fit it"),
         ('{"element": {}, "timestamp": 9223372036854775001}', "'timestamp' has no value that"),
         ('{"element": {}, "operation": "PUT"}', "'operation' has no value that it may have"),
         ('{"element": {}, "retriable": 1}', "'retriable' has no value"),

@@ -20,6 +20,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.requests import Delete, Put, RequestFactory, matching
 from beam_dynamodb.table import TableKey
+from beam_dynamodb.times import ExactTime
 from beam_dynamodb.values import attribute_value, register_row
 from beam_dynamodb.write_requests import Request
 
@@ -40,6 +41,7 @@ ROW = {"customer": "ann", "number": 7, "total": Decimal("9.50")}
 ITEM = {"customer": {"S": "ann"}, "number": {"N": "7"}, "total": {"N": "9.50"}}
 KEY = {"customer": {"S": "ann"}, "number": {"N": "7"}}
 AWARE = dt.datetime(2026, 1, 1, 0, 0, 0, 500_000, dt.timezone.utc)
+NANOS = ExactTime("2026-01-01T00:00:00.500000001Z")
 
 
 @pytest.mark.parametrize("element", [ROW, Put(ROW), ITEM], ids=["row", "Put", "wire form"])
@@ -336,6 +338,7 @@ def test_of_what_stands_beside_a_deletes_key_only_what_is_asked_for_is_taken(
         (AWARE.replace(tzinfo=None), AWARE.replace(tzinfo=None)),
         (pandas.Timestamp(AWARE), AWARE),
         (AWARE.date(), AWARE.date()),
+        (NANOS, NANOS),
         (5, None),
         ("2026-01-01T00:00:00Z", None),
         (b"5", None),
@@ -352,7 +355,7 @@ def test_a_body_does_not_tell_the_time_that_orders_it(
         assert untold == ({"v": attribute_value(value)} if element is Delete else {})
     else:
         assert untold == {"v": time}
-        assert type(untold["v"]) in (dt.datetime, dt.date)
+        assert type(untold["v"]) in (dt.datetime, dt.date, ExactTime)
 
 
 @pytest.mark.parametrize(("partitioned_by", "key"), [(("k",), "k"), (("k", "v"), "kv")])
