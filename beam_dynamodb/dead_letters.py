@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,14 +16,13 @@ from beam_dynamodb import tagged_json
 from beam_dynamodb.errors import DeadLetterError
 from beam_dynamodb.requests import Delete, Put, is_delete
 from beam_dynamodb.tagged_json import Unreadable
+from beam_dynamodb.times import EPOCH, MICROSECOND, epoch_micros
 from beam_dynamodb.values import python_value
 from beam_dynamodb.version import __version__
 from beam_dynamodb.write_requests import item_of
 
 __all__ = ["DeadLetter", "TableRow", "Unreadable", "table_of"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 _MOST_MICROS = 9_223_372_036_854_775_000
 """The first and the last moment of Beam's time are so far from 1970."""
 
@@ -191,25 +190,25 @@ class DeadLetter:
 
 def _content(element: Any, failed: Any) -> tuple[str | None, Any]:
     """The operation of a sink's element, and the row or key to write again."""
-    request = failed.request
-    if request is not None and is_delete(request):
-        return DELETE, item_of(request)
-    if request is not None and failed.beside:
-        # Wire form holds no time, and no row is half in wire form.
-        row = {name: python_value(value, Decimal) for name, value in item_of(request).items()}
-        return PUT, {**row, **failed.beside}
-    if request is not None:
-        return PUT, item_of(request)
-    if isinstance(element, Put):
-        return PUT, element.row
-    return (DELETE, element.key) if isinstance(element, Delete) else (ROW, element)
+    if failed.request is None:
+        if isinstance(element, Put):
+            return PUT, element.row
+        return (DELETE, element.key) if isinstance(element, Delete) else (ROW, element)
+    item = item_of(failed.request)
+    if is_delete(failed.request):
+        return DELETE, item
+    if not failed.beside:
+        return PUT, item
+    # Wire form holds no time, and no row is half in wire form.
+    row = {name: python_value(value, Decimal) for name, value in item.items()}
+    return PUT, {**row, **failed.beside}
 
 
 def _time_text(micros: int | None) -> str | int | None:
     if micros is None:
         return None
     try:
-        moment = _EPOCH + micros * _MICROSECOND
+        moment = EPOCH + micros * MICROSECOND
     except OverflowError:  # Beam's time goes on where the calendar of Python ends
         return micros
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -220,15 +219,14 @@ def _micros(time: int | str | None) -> int | None:
         return time
     moment = _moment(time)
     assert moment is not None  # noqa: S101 - its rule said so
-    return (moment - _EPOCH) // _MICROSECOND
+    return epoch_micros(moment)
 
 
 def _moment(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _is_int(value: Any) -> bool:

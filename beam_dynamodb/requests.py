@@ -21,7 +21,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.numpy_values import comparable
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
-from beam_dynamodb.times import ExactTime
+from beam_dynamodb.times import ExactTime, epoch_micros
 from beam_dynamodb.values import (
     AttributeValue,
     attribute_values,
@@ -573,17 +573,15 @@ def _plain(value: Any) -> Any:
 
 
 _NUMBER, _TEXT, _BYTES, _TIME = range(4)
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def _rank(value: Any) -> tuple[int, Any] | None:
     """A value that compares with every other one, whatever their types; None if it can't."""
     value = _plain(value)
     if isinstance(value, datetime.datetime):
-        moment = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
-        return _TIME, (moment - _EPOCH) // datetime.timedelta(microseconds=1)
+        return _TIME, epoch_micros(value)
     if isinstance(value, datetime.date):
-        return _TIME, (value.toordinal() - _EPOCH.toordinal()) * 86_400_000_000
+        return _TIME, epoch_micros(datetime.datetime.combine(value, datetime.time.min))
     if hasattr(value, "micros"):  # Beam's Timestamp, and the text of a time in nanoseconds
         return _TIME, value.micros
     if isinstance(value, str):

@@ -10,10 +10,13 @@ from typing import Any
 from beam_dynamodb.faults import Refused
 
 __all__ = [
+    "EPOCH",
+    "MICROSECOND",
     "ExactTime",
     "clock_text",
     "date_text",
     "datetime_text",
+    "epoch_micros",
     "has_nanoseconds",
     "period_text",
     "scaled_text",
@@ -23,7 +26,8 @@ __all__ = [
 
 
 _EXACT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class ExactTime(str):
@@ -46,8 +50,14 @@ class ExactTime(str):
     @property
     def micros(self) -> Decimal:
         """Microseconds since 1970, by which it is compared with other times."""
-        moment = datetime.fromisoformat(self[:26]).replace(tzinfo=timezone.utc)
-        return (moment - _EPOCH) // timedelta(microseconds=1) + Decimal(self[26:29]) / 1000
+        whole = epoch_micros(datetime.fromisoformat(self[:26]))
+        return whole + Decimal(self[26:29]) / 1000
+
+
+def epoch_micros(moment: datetime) -> int:
+    """Microseconds since 1970; a moment without a time zone is taken for one of UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return (aware - EPOCH) // MICROSECOND
 
 
 def has_nanoseconds(value: Any) -> bool:
