@@ -201,22 +201,39 @@ class ReadDeadLetters(beam.PTransform[Any, Any]):
         )
 
 
-def files_of(pattern: str) -> list[FileMetadata]:
-    """The files that a path or a pattern matches, on any file system that Beam knows."""
+def files_of(
+    patterns: Iterable[str], missing: Callable[[str], Exception]
+) -> dict[str, FileMetadata]:
+    """The files of paths and patterns by their paths, on any file system that Beam knows.
+
+    A file that two patterns match is one file.
+
+    Args:
+        patterns: Paths or patterns.
+        missing: Gives the error to raise for a pattern that matches no file.
+    """
+    files: dict[str, FileMetadata] = {}
+    for pattern in patterns:
+        found = _matched(pattern)
+        if not found:
+            raise missing(pattern)
+        files |= {each.path: each for each in found}
+    return files
+
+
+def _matched(pattern: str) -> list[FileMetadata]:
     if re.search(r"[*?[]", pattern) and "://" not in pattern:
         pattern = os.path.abspath(pattern)  # noqa: PTH100 - Beam finds none by relative ones
     found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
     return found
 
 
-def _files_to_read(patterns: Sequence[str]) -> list[FileMetadata]:
-    files: dict[str, FileMetadata] = {}  # a file that two patterns match is one file
-    for pattern in patterns:
-        found = files_of(pattern)
-        if not found:
-            raise DeadLetterError(f"No file of dead letters matches '{pattern}'.", file=pattern)
-        files |= {each.path: each for each in found}
-    return list(files.values())
+def _files_to_read(patterns: Sequence[str]) -> Iterable[FileMetadata]:
+    return files_of(patterns, _no_file).values()
+
+
+def _no_file(pattern: str) -> DeadLetterError:
+    return DeadLetterError(f"No file of dead letters matches '{pattern}'.", file=pattern)
 
 
 class _Line(NamedTuple):

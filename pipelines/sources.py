@@ -261,13 +261,12 @@ def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:
     if not patterns:
         raise OptionError("No input files are named.", option="input")
     listed = patterns.split(",") if isinstance(patterns, str) else patterns
-    files: dict[str, FileMetadata] = {}  # a file that two patterns match is one file
-    for pattern in (each.strip() for each in listed):
-        found = files_of(pattern)
-        if not found:
-            raise SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
-        files |= {each.path: each for each in found}
+    files = files_of(map(str.strip, listed), _no_file)
     return [files[path] for path in sorted(files)]
+
+
+def _no_file(pattern: str) -> SourceError:
+    return SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
 
 
 # --- the steps -----------------------------------------------------------------------------
