@@ -22,7 +22,7 @@ from sqlglot import exp
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.errors import RowError, SourceNotSupportedError, SqlError
 from beam_dynamodb.sql_text import parsed, statements
-from beam_dynamodb.sql_types import Column, SqlType, convert_row
+from beam_dynamodb.sql_types import TEXTS, Column, SqlType, convert_row
 from pipelines.sql_casts import Untranslatable
 from pipelines.sql_functions import FlinkQuery, Source, in_duckdb
 from pipelines.sql_macros import connect
@@ -294,7 +294,7 @@ def _fail(message: str, node: exp.Expr, insert: Insert) -> NoReturn:
 # --- types ---------------------------------------------------------------------------------
 
 _FAMILIES = {
-    **dict.fromkeys(("CHAR", "VARCHAR", "STRING", "INTERVAL YEAR TO MONTH"), "text"),
+    **dict.fromkeys((*TEXTS, "INTERVAL YEAR TO MONTH"), "text"),
     **dict.fromkeys(("BINARY", "VARBINARY", "BYTES"), "bytes"),
     **dict.fromkeys(("TINYINT", "SMALLINT", "INT", "BIGINT"), "numbers"),
     **dict.fromkeys(("DECIMAL", "FLOAT", "DOUBLE"), "numbers"),
