@@ -42,6 +42,7 @@ __all__ = [
     "WriteDeadLetters",
     "files_of",
     "table_of",
+    "takes_empty",
 ]
 
 Mend = Callable[[DeadLetter], DeadLetter | None]
@@ -83,8 +84,7 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
         lines = failed | "ToLines" >> beam.ParDo(ToLines()).with_output_types(str)
         if not lines.is_bounded or isinstance(self._path, ValueProvider):
             return lines | "ToFiles" >> beam.ParDo(_WriteBundle(self._path))
-        # Beam writes to S3 in parts, of which an empty file has none: S3 refuses it.
-        no_empty = self._path.startswith("s3://")
+        no_empty = not takes_empty(self._path)
         if self._shards == 1:
             return lines | "ToFile" >> beam.io.WriteToText(
                 self._path, shard_name_template="", skip_if_empty=no_empty
@@ -93,6 +93,12 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
         return lines | "ToFiles" >> beam.io.WriteToText(
             stem, suffix, num_shards=self._shards, skip_if_empty=no_empty
         )
+
+
+def takes_empty(path: str) -> bool:
+    """Whether there may be an empty file of this path."""
+    # Beam writes to S3 in parts, of which an empty file has none: S3 refuses it.
+    return not path.startswith("s3://")
 
 
 class ToLines(beam.DoFn):

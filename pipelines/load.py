@@ -41,6 +41,7 @@ from beam_dynamodb import (
     WriteToDynamoDB,
 )
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.replay import takes_empty
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import attribute_value, row_mapping
 from pipelines.columns import Columns, names
@@ -497,10 +498,9 @@ def _dry_run(
 
 def _copy(letters: Path, to: str) -> None:
     content = letters.read_bytes()
-    if not content and to.startswith("s3://"):
-        return  # Beam writes no empty file there; a load without failures leaves none either
-    with FileSystems.create(to) as file:
-        file.write(content)
+    if content or takes_empty(to):  # else none is left, as by a load without failures
+        with FileSystems.create(to) as file:
+            file.write(content)
 
 
 def _judging(arguments: argparse.Namespace, settled: SinkOptions) -> dict[str, Any]:
