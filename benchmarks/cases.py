@@ -35,7 +35,7 @@ class Case:
         late_ms: How late the stub answers.
         tls: Whether the stub speaks TLS.
         environment: The package in whose environment it runs, if it is Python.
-        runs: How often a JVM runs it; the first time is cold, the last is warm.
+        runs: How often a JVM runs it; the first time is cold, from the third on it is warm.
         versus: The case of ours whose cost its own is compared with.
     """
 
@@ -85,7 +85,7 @@ def _shape(name: str, shape: str, share: Fraction) -> list[Case]:
 
 
 def _java(name: str, title: str, program: str, **settings: Any) -> Case:
-    return Case(name, title, f"java.{program}", {"keys": True, **settings}, runs=3)
+    return Case(name, title, f"java.{program}", {"keys": True, **settings}, runs=4)
 
 
 _OURS = [
@@ -98,7 +98,7 @@ _OURS = [
     _ours("ours-written", "dedup keys, `written` consumed",
           settings={"keys": True, "consumed": True}),
     _ours("ours-cold", "dedup keys, first run in its process",
-          settings={"keys": True, "warm_up": False}),
+          settings={"keys": True, "warm_up": False, "again": False}),
     _ours("ours-keys-third", "dedup keys, a third of the rows", share=_THIRD),
     _ours("ours-keys-large", "dedup keys, 10/3 of the rows", share=_TEN_THIRDS),
     _ours("ours-nokeys-third", "no keys, a third of the rows", settings={}, share=_THIRD),

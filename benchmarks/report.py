@@ -24,10 +24,13 @@ the pipeline makes them, and what that costs is counted for each contender.
 
 **What is counted.** User and system time of the contender's process and of the workers that it
 started, from the start of the pipeline to its end. A Python process has imported its libraries
-and has written a thousand rows before; a JVM has written all rows twice before ("warm"), or nothing
-("cold"), and its compiler and collector are counted. Where worker processes are said, starting
-them is counted. Memory is the greatest size of the process from its start to its end. What is in
-Python runs in an environment with what it requires, and no tools for developing.
+and has written a thousand rows before; where all rows take it less than 6 s it writes them again,
+up to five times, and the mean counts, since what neighbours on the machine take from two seconds
+is another share each time. A JVM has written all rows twice before ("warm", the mean of two runs),
+or nothing ("cold"), and its compiler and collector are counted. Where worker processes are said,
+starting them is counted. Memory is the greatest size of the process from its start to the end of
+that run, or of the first of several. What is in Python runs in an environment with what it
+requires, and no tools for developing.
 """
 
 _STUB = """\

@@ -30,6 +30,7 @@ class Measurement:
         expected_items: How many items its process had to write, warm-up and all runs.
         keys: How many distinct keys they had.
         stub_busy: The CPU time of the stub as a share of the time that the process wrote.
+        runs: Of how many runs in one process times are the mean; memory is that of the first.
     """
 
     case: str
@@ -44,6 +45,7 @@ class Measurement:
     expected_items: int | None = None
     keys: int | None = None
     stub_busy: float | None = None
+    runs: int = 1
 
     @property
     def cpu_per_million(self) -> float:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks.cases import Case
@@ -22,6 +23,8 @@ from benchmarks.stub import Counts, stub
 __all__ = ["Failed", "Target", "measure", "profiled"]
 
 _TIMEOUT_SECONDS = 1_800
+_COLD_RUNS = 2
+"""After which a JVM has compiled what is worth it."""
 _HIDDEN = ("AWS_", "PYTHONPATH")
 _DUMMIES = {
     "AWS_ACCESS_KEY_ID": "benchmark",
@@ -52,7 +55,7 @@ class Target:
 
 
 def measure(case: Case, rows: int, target: Target | None, number: int = 1) -> list[Measurement]:
-    """Runs a case once; a JVM gives two measurements, cold and warm.
+    """Runs a case in a process of its own; a JVM gives two measurements, cold and warm.
 
     Args:
         case: What to run.
@@ -68,12 +71,18 @@ def measure(case: Case, rows: int, target: Target | None, number: int = 1) -> li
         job = _job(case, rows, there)
         used = [json.loads(line) for line in _run(_command(case, job), environ).splitlines()]
         seen = counted()
-    names = [case.name] if len(used) == 1 else [case.name + COLD, case.name]
-    facts = _facts(job, len(used), sum(each["seconds"] for each in used), seen)
-    return [
-        Measurement(name, number, job.rows, **run, **facts)
-        for name, run in zip(names, (used[0], used[-1]), strict=False)
-    ]
+    facts = _facts(job, case, used, seen)
+    if case.is_java:
+        named = {case.name + COLD: used[0], case.name: _mean(used[_COLD_RUNS:])}
+    else:
+        named = {case.name: _mean(used)}
+    return [Measurement(name, number, job.rows, **run, **facts) for name, run in named.items()]
+
+
+def _mean(used: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of all runs' times; memory as after the first, since no run gives it back."""
+    times = {name: fmean(each[name] for each in used) for name in ("seconds", "cpu_seconds")}
+    return {**used[0], **times, "runs": len(used)}
 
 
 def profiled(case: Case, rows: int, into: Path) -> None:
@@ -152,14 +161,15 @@ def _run(command: list[str], environ: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def _facts(job: Job, runs: int, seconds: float, seen: Counts | None) -> dict[str, Any]:
+def _facts(job: Job, case: Case, used: list[dict[str, Any]], seen: Counts | None) -> dict[str, Any]:
     if seen is None:
         return {}
-    warm_up = job.warm_up_rows if runs == 1 else 0
+    warm_up = 0 if case.is_java else job.warm_up_rows
+    seconds = sum(each["seconds"] for each in used)
     return {
         "requests": seen.requests,
         "items": seen.items,
-        "expected_items": job.rows * runs + warm_up,
+        "expected_items": job.rows * len(used) + warm_up,
         "keys": seen.keys,
         "stub_busy": seen.cpu_seconds / seconds,
     }
