@@ -50,6 +50,7 @@ __all__ = [
     "RequestFactory",
     "is_delete",
     "matching",
+    "row_of",
 ]
 
 
@@ -464,7 +465,7 @@ class RequestFactory:
         `…00Z`.
         """
         names = self._beside
-        fields = dict(row_mapping(_row_of(element))) if names else {}
+        fields = dict(row_mapping(row_of(element))) if names else {}
         if names and isinstance(element, Delete) and element.beside is not None:
             fields |= row_mapping(element.beside)
         present = {name: fields[name] for name in names if name in fields}
@@ -477,7 +478,7 @@ class RequestFactory:
         """The key of an element that may be no good, as far as it can be read."""
         names = self._key_names
         try:
-            fields = row_mapping(_row_of(element))
+            fields = row_mapping(row_of(element))
             present = {name: fields[name] for name in names if name in fields}
             return self._key_text(attribute_values(present))
         except Exception:
@@ -489,7 +490,7 @@ def is_delete(body: bytes) -> bool:
     return body.startswith(_DELETE[:16])
 
 
-def _row_of(element: Any) -> Any:
+def row_of(element: Any) -> Any:
     """The row that an element is or holds."""
     if isinstance(element, Delete):
         return element.key

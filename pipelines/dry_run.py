@@ -15,7 +15,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.errors import RowError
-from beam_dynamodb.requests import RequestFactory, is_delete
+from beam_dynamodb.requests import RequestFactory, is_delete, row_of
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import stored_size
 from beam_dynamodb.write_requests import item_of
@@ -60,7 +60,7 @@ class Judge(beam.DoFn):
         try:
             request = self._factory.request(row, 0)
         except RowError as fault:
-            element = getattr(row, "row", getattr(row, "key", row))
+            element = row_of(row)
             where = getattr(element, "where", "")
             message = f"{where}: {fault.message}" if where else fault.message
             yield DeadLetter(dict(element), code=fault.code, message=message, key=fault.key)

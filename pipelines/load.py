@@ -42,6 +42,7 @@ from beam_dynamodb import (
 )
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.replay import takes_empty
+from beam_dynamodb.requests import row_of
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import attribute_value, row_mapping
 from pipelines.columns import Columns, names
@@ -440,7 +441,7 @@ def _key_types(arguments: argparse.Namespace, keys: Sequence[str]) -> dict[str, 
 
 
 def _tags(row: Any, keys: Sequence[str]) -> dict[str, str]:
-    fields = row_mapping(getattr(row, "row", getattr(row, "key", row)))
+    fields = row_mapping(row_of(row))
     return {name: _tag(fields[name]) for name in keys if name in fields}
 
 

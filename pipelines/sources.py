@@ -25,7 +25,7 @@ from apache_beam.pvalue import PBegin, PCollection, TaggedOutput
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.errors import DynamoDBSinkError, OptionError, RowError
 from beam_dynamodb.replay import files_of
-from beam_dynamodb.requests import Delete, Put
+from beam_dynamodb.requests import Delete, Put, row_of
 from pipelines.columns import Columns
 from pipelines.formats import (
     FORMATS,
@@ -216,7 +216,7 @@ class ToDeadLetter(beam.DoFn):
         """Yields the dead letter."""
         where = None
         if not isinstance(failed, DeadLetter):
-            element = getattr(failed[0], "row", getattr(failed[0], "key", failed[0]))
+            element = row_of(failed[0])
             where = getattr(element, "where", None)
         if where is None:
             yield failed
