@@ -320,7 +320,7 @@ class DynamoDB:
             with credentials.hushed():
                 answer = self._client.describe_table(TableName=table)
             self.proven(used)
-            return _key_of(answer["Table"])
+            return TableKey.of(answer["Table"])
         except botocore.exceptions.ClientError as refusal:
             # It must not become the error's cause: its text may quote the session token.
             error = self._refusal(refusal.response, table)
@@ -610,15 +610,6 @@ def _loader_of(session: Any) -> Any:
 
 _loading = threading.Lock()
 _loaders: dict[str | None, Any] = {}
-
-
-def _key_of(description: dict[str, Any]) -> TableKey:
-    types = {
-        each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]
-    }
-    schema = sorted(description["KeySchema"], key=lambda each: each["KeyType"] != "HASH")
-    names = tuple(each["AttributeName"] for each in schema)
-    return TableKey(names, tuple(types[name] for name in names))
 
 
 def _host_header(url: str) -> str:

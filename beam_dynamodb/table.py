@@ -6,8 +6,9 @@ The limits are those of the DynamoDB Developer Guide, *Quotas* and *BatchWriteIt
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "BATCH_MAX_REQUESTS",
@@ -71,6 +72,21 @@ class TableKey:
 
     names: tuple[str, ...]
     types: tuple[KeyType, ...] | None = None
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> TableKey:
+        """The key of a table as DescribeTable describes it.
+
+        Raises:
+            KeyError: It is no table's description.
+        """
+        types = {
+            each["AttributeName"]: each["AttributeType"]
+            for each in description["AttributeDefinitions"]
+        }
+        schema = sorted(description["KeySchema"], key=lambda each: each["KeyType"] != "HASH")
+        names = tuple(each["AttributeName"] for each in schema)
+        return cls(names, tuple(types[name] for name in names))
 
     @property
     def max_bytes(self) -> tuple[int, ...]:

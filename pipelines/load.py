@@ -522,17 +522,12 @@ def _described(settled: SinkOptions) -> Mapping[str, Any]:
 
 
 def _table_key(keys: Sequence[str], table: Mapping[str, Any]) -> TableKey | None:
-    schema = sorted(table.get("KeySchema", ()), key=lambda each: each["KeyType"])
-    found = tuple(keys) or tuple(each["AttributeName"] for each in schema)
-    types = {
-        each["AttributeName"]: each["AttributeType"]
-        for each in table.get("AttributeDefinitions", ())
-    }
-    if not found:
-        return None
-    return TableKey(
-        found, tuple(types[name] for name in found) if set(found) <= set(types) else None
-    )
+    there = TableKey.of(table) if table else None
+    if there is None or not keys:
+        return there or (TableKey(tuple(keys)) if keys else None)
+    types = dict(zip(there.names, there.types or (), strict=True))
+    told = all(name in types for name in keys)
+    return TableKey(tuple(keys), tuple(types[name] for name in keys) if told else None)
 
 
 def _told(found: Estimate, arguments: argparse.Namespace, table: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import botocore.exceptions
 
 from beam_dynamodb import OptionError, ServiceError, SinkOptions
 from beam_dynamodb.credentials import resolve, session_with
+from beam_dynamodb.table import TableKey
 
 __all__ = ["Billing", "client", "create_table", "describe"]
 
@@ -143,11 +144,10 @@ def _asked(
 
 
 def _check_key(table: str, described: Mapping[str, Any], keys: Sequence[str]) -> None:
-    schema = sorted(described["KeySchema"], key=lambda each: _KINDS.index(each["KeyType"]))
-    there = [each["AttributeName"] for each in schema]
-    if there != list(keys):
+    there = TableKey.of(described)
+    if there.names != tuple(keys):
         raise OptionError(
-            f"The table '{table}' is there already, and its key is {', '.join(there)}, not "
+            f"The table '{table}' is there already, and its key is {there}, not "
             f"{', '.join(keys)}.",
             option="keys",
         )
