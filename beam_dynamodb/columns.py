@@ -9,7 +9,6 @@ was compiled.
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -34,6 +33,7 @@ from beam_dynamodb.values import (
     ATTRIBUTE_NAME_MAX_BYTES,
     AttributeValue,
     attribute_value,
+    base64_text,
     wire,
 )
 
@@ -307,10 +307,6 @@ def _each(text_of: Callable[[Any], str]) -> Callable[[Sequence[Any]], list[str]]
     return lambda values: list(map(text_of, values))
 
 
-def _base64(value: bytes) -> str:
-    return binascii.b2a_base64(value, newline=False).decode("ascii")
-
-
 _PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], list[str] | list[bytes]], str]] = {
     str: ('{"S":', _strings, "}"),
     int: ('{"N":"', _integers, '"}'),
@@ -318,7 +314,7 @@ _PLAIN: dict[type, tuple[str, Callable[[Sequence[Any]], list[str] | list[bytes]]
     type(None): ('{"NULL":true', _each(lambda _: ""), "}"),
     float: ('{"N":"', _each(float_text), '"}'),
     Decimal: ('{"N":"', _each(decimal_text), '"}'),
-    bytes: ('{"B":"', _each(_base64), '"}'),
+    bytes: ('{"B":"', _each(base64_text), '"}'),
 }
 """How the values of a plain type are written: the text around each, and what makes its own."""
 

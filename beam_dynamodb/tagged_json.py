@@ -6,7 +6,6 @@ What JSON has itself stands as it is; the rest is an object of one tag, `{"$deci
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,7 +19,7 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.faults import step
 from beam_dynamodb.numpy_values import numpy_conversion
 from beam_dynamodb.times import ExactTime, seconds_text
-from beam_dynamodb.values import attribute_value, python_value, row_mapping
+from beam_dynamodb.values import attribute_value, base64_text, python_value, row_mapping
 
 __all__ = ["Unreadable", "dumps", "loads", "unreadable"]
 
@@ -230,10 +229,6 @@ def _float(value: float) -> Any:
     return value if is_finite else {"$float": repr(value)}
 
 
-def _base64(value: bytes | bytearray | memoryview) -> str:
-    return binascii.b2a_base64(bytes(value), newline=False).decode("ascii")
-
-
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     type(None): lambda value: value,
     bool: lambda value: value,
@@ -241,9 +236,9 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     int: _int,
     float: _float,
     Decimal: lambda value: {"$decimal": str(value)},
-    bytes: lambda value: {"$bytes": _base64(value)},
-    bytearray: lambda value: {"$bytearray": _base64(value)},
-    memoryview: lambda value: {"$bytes": _base64(value)},
+    bytes: lambda value: {"$bytes": base64_text(value)},
+    bytearray: lambda value: {"$bytearray": base64_text(value)},
+    memoryview: lambda value: {"$bytes": base64_text(value.tobytes())},
     ExactTime: lambda value: {"$exacttime": str(value)},
     date: lambda value: {"$date": value.isoformat()},
     timedelta: lambda value: {"$timedelta": seconds_text(value)},

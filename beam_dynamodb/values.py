@@ -40,6 +40,7 @@ __all__ = [
     "AttributeValue",
     "attribute_value",
     "attribute_values",
+    "base64_text",
     "binary_size",
     "canonical_number",
     "check_number",
@@ -200,6 +201,11 @@ def wire(item: Mapping[str, AttributeValue]) -> bytes:
     return encoded
 
 
+def base64_text(value: bytes | bytearray) -> str:
+    """Bytes as the text that `B` holds."""
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
+
+
 def stored_size(item: Mapping[str, AttributeValue]) -> int:
     """The bytes that the item counts in DynamoDB, which allows `ITEM_MAX_BYTES` of them.
 
@@ -241,15 +247,11 @@ def _null(_value: None, _: int) -> AttributeValue:
 
 
 def _bytes(value: bytes | bytearray, _: int) -> AttributeValue:
-    return {"B": _base64(value)}
+    return {"B": base64_text(value)}
 
 
 def _memoryview(value: memoryview, _: int) -> AttributeValue:
-    return {"B": _base64(value.tobytes())}
-
-
-def _base64(value: bytes | bytearray) -> str:
-    return binascii.b2a_base64(value, newline=False).decode("ascii")
+    return {"B": base64_text(value.tobytes())}
 
 
 def _date(value: date, _: int) -> AttributeValue:
@@ -458,7 +460,7 @@ def _checked_scalar(tag: str, payload: Any) -> str | bool:
     if tag == "N":
         return number_text(str.__str__(payload))
     if tag == "B":
-        return _base64(_decoded(payload) if isinstance(payload, str) else bytes(payload))
+        return base64_text(_decoded(payload) if isinstance(payload, str) else bytes(payload))
     if tag == "NULL" and payload is not True:
         raise Refused("NULL must be true")
     return str.__str__(payload) if tag == "S" else bool(payload)

@@ -147,7 +147,6 @@ def _check_key(table: str, described: Mapping[str, Any], keys: Sequence[str]) ->
     there = TableKey.of(described)
     if there.names != tuple(keys):
         raise OptionError(
-            f"The table '{table}' is there already, and its key is {there}, not "
-            f"{', '.join(keys)}.",
+            f"The table '{table}' is there already, and its key is {there}, not {', '.join(keys)}.",
             option="keys",
         )
