@@ -20,13 +20,18 @@ __all__ = [
     "SourceNotSupportedError",
     "SqlError",
     "WriteError",
+    "without_step",
 ]
 
 _STEP = re.compile(r" \[while running '.*'\]\Z", re.DOTALL)
-"""What Beam appends to the text of an error to name the step that raised it."""
 
 NOT_A_SOURCE = "Connector dynamodb can only be used as a sink. It cannot be used as a source."
 """What Flink's DynamoDB connector says to whoever wants to read from it."""
+
+
+def without_step(text: str) -> str:
+    """An error's text without what Beam appends to name the step that raised it."""
+    return _STEP.sub("", text)
 
 
 class DynamoDBSinkError(Exception):
@@ -38,7 +43,7 @@ class DynamoDBSinkError(Exception):
     @property
     def message(self) -> str:
         """The text, without what Beam may have appended to it."""
-        return _STEP.sub("", str(self.args[0]))
+        return without_step(str(self.args[0]))
 
 
 class OptionError(DynamoDBSinkError, ValueError):

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
+from beam_dynamodb.errors import without_step
+
 __all__ = ["Interrupt", "cancelling", "interruptible", "quiet", "run_to_end", "words"]
 
-_STEP = re.compile(r" \[while running '[^']*'\]")
 _LAST_ERROR = re.compile(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): (.+)", re.MULTILINE)
 _MOST = 2_000
 
@@ -115,5 +116,5 @@ def words(fault: BaseException) -> str:
     if "Traceback (most recent call last)" in text:
         found = _LAST_ERROR.findall(text)
         text = found[-1] if found else text
-    text = _STEP.sub("", text).strip()
+    text = without_step(text.rstrip()).strip()
     return (text or type(fault).__name__)[:_MOST]

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a main by its own exit code, whatever the runner makes of it."""
+"""What a main tells of a fault, and that Ctrl-C ends it, whatever the runner makes of either."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.faults import run_to_end
+from pipelines.faults import run_to_end, words
 
 
 class Job:
@@ -50,3 +50,24 @@ def test_a_job_that_cannot_be_cancelled_is_told_of(
 ) -> None:
     stopped(Job(fault))
     assert "could not be cancelled, and may go on" in capsys.readouterr().err
+
+
+WORKERS = """Error received from SDK harness for instruction 5: Traceback (most recent call last):
+  File "worker.py", line 1, in process
+beam_dynamodb.errors.WriteError: The record 7 could not be written [while running 'Write']
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ValueError("no such file"), "no such file"),
+        (ValueError("no such file [while running 'Read/Map(f)']"), "no such file"),
+        (RuntimeError(WORKERS), "The record 7 could not be written"),
+        (RuntimeError(" [while running 'Read']"), "RuntimeError"),
+        (KeyError(3), "3"),
+    ],
+    ids=["plain", "step", "traceback", "nothing", "no_text"],
+)
+def test_a_fault_is_told_without_what_beam_adds(fault: Exception, told: str) -> None:
+    assert words(fault) == told
