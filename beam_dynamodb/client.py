@@ -13,7 +13,6 @@ import os
 import re
 import ssl
 import threading
-import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import chain, repeat
@@ -30,10 +29,10 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from beam_dynamodb import credentials
+from beam_dynamodb.answers import content_of, fault_of, in_words, matching
 from beam_dynamodb.credentials import FrozenCredentials
 from beam_dynamodb.errors import CredentialsError, OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
-from beam_dynamodb.requests import matching
 from beam_dynamodb.signing import Identity, Signer
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.wire import CONNECT_TIMEOUT, UNTRUSTED_ADVICE, Reply, Target, Wire
@@ -260,10 +259,7 @@ class DynamoDB:
         """An error of DynamoDB in words that say what to do."""
         host = urlsplit(self._endpoint.url).netloc
         where = f"table '{table}' at {host} ({self._options.aws_region})"
-        told = f"{code} for {where}: {_without_contents(message)}"
-        advice = _ADVICE.get(code)
-        text = f"{told.rstrip('.')}. {advice}" if advice else told
-        return ServiceError(text, code=code, **facts)
+        return ServiceError(in_words(code, message, where), code=code, **facts)
 
     # --- what can be mended --------------------------------------------------------------
 
@@ -473,13 +469,13 @@ class DynamoDBChannel:
         sent = reply.tag
         assert isinstance(sent, _Sent)  # noqa: S101 - send() is the only one to tag
         explain = functools.partial(self._service.explain, table=sent.table)
-        error = _fault(reply, explain)
+        error = fault_of(reply, explain)
         if error is not None:
             error = self._service.heal(error, reply.headers.get("date"), sent.used, sent.skew)
             self._signer_until = self._signer_since  # there may be newer credentials now
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         try:
-            returned, consumed = _content(reply.body)
+            returned, consumed = content_of(reply.body)
         except (AttributeError, KeyError, TypeError, ValueError) as cause:
             error = explain("BadResponse", "the answer is not that of a BatchWriteItem", status=200)
             error.__cause__ = cause
@@ -504,59 +500,6 @@ class _Sent(NamedTuple):
     bodies: Sequence[bytes]
     used: FrozenCredentials
     skew: timedelta
-
-
-def _content(body: bytes) -> tuple[list[dict[str, Any]], float]:
-    """What a BatchWriteItem left unprocessed, under whatever name of the table, and consumed.
-
-    DynamoDB always tells what is left, be it nothing (API reference, *BatchWriteItem*). Another
-    service behind a wrong endpoint does not, and has written nothing.
-    """
-    content = orjson.loads(body)
-    tables = content["UnprocessedItems"] or {}
-    returned = [dict(each) for items in tables.values() for each in items]
-    consumed = content.get("ConsumedCapacity") or ()
-    return returned, sum(float(each.get("CapacityUnits") or 0.0) for each in consumed)
-
-
-def _fault(reply: Reply, explain: Callable[..., ServiceError]) -> ServiceError | None:
-    """The error that a reply tells of; None for an answer that can be taken as it is."""
-    if reply.error is not None:
-        error = explain(reply.error.code, str(reply.error))
-        error.__cause__ = reply.error
-        return error
-    checksum = reply.header(b"x-amz-crc32")
-    if checksum is not None and checksum != b"%d" % zlib.crc32(reply.body):
-        return explain("Crc32Mismatch", "the answer was damaged on its way", status=reply.status)
-    if reply.status == 200:
-        return None
-    try:
-        content = orjson.loads(reply.body)
-    except orjson.JSONDecodeError:  # a load balancer's page, or nothing
-        content = {}
-    return _explained(reply, content if isinstance(content, dict) else {}, explain)
-
-
-def _explained(
-    reply: Reply, content: dict[str, Any], explain: Callable[..., ServiceError]
-) -> ServiceError:
-    code = str(content.get("__type") or reply.headers.get("x-amzn-errortype") or "")
-    # A namespace may stand before it, a URL behind it.
-    code = code.partition(":")[0].rpartition("#")[2].strip() or f"HTTP {reply.status}"
-    reasons = content.get("ThrottlingReasons") or content.get("throttlingReasons")
-    hint = reply.headers.get("x-amz-retry-after", "")
-    return explain(
-        code,
-        str(content.get("message") or content.get("Message") or "no message"),
-        status=reply.status,
-        retry_after=int(hint) / 1000 if hint.isdecimal() else None,
-        reasons=tuple(
-            (str(each.get("reason", "")), str(each.get("resource", "")))
-            for each in (reasons if isinstance(reasons, list) else ())
-            if isinstance(each, dict)
-        ),
-        request_id=reply.headers.get("x-amzn-requestid"),
-    )
 
 
 class _Endpoint(NamedTuple):
@@ -654,41 +597,3 @@ def _warn_of_plain_http(url: str) -> None:
             "'aws.endpoint' is plain http: rows and signatures to %s are not encrypted.",
             parts.netloc,
         )
-
-
-_ADVICE = {
-    "ResourceNotFoundException": (
-        "Create the table, or check 'table-name', 'aws.region' and 'aws.endpoint'."
-    ),
-    "AccessDeniedException": (
-        "Allow dynamodb:BatchWriteItem on the table to the identity that "
-        "'aws.credentials.provider' gives."
-    ),
-    "UnrecognizedClientException": (
-        "AWS does not know the access key: check 'aws.credentials.provider' and its options."
-    ),
-    "InvalidSignatureException": (
-        "The secret key does not fit the access key, or this machine's clock is wrong: check "
-        "'aws.credentials.provider' and its options."
-    ),
-    "RequestTimeTooSkewed": "Set this machine's clock.",
-    "RequestExpired": "Set this machine's clock.",
-    "ConnectionError": "Check 'aws.endpoint', 'aws.region' and the network.",
-    "ProxyError": "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
-    "ExpiredTokenException": (
-        "The credentials expired and no newer ones could be had: check 'aws.credentials.provider'."
-    ),
-}
-
-
-_CONTENTS = re.compile(r"\[.*\]|\{.*\}|(?<=Value )'.*'(?= at ')|(?<=numeric value: ).*")
-
-
-def _without_contents(message: str) -> str:
-    """AWS's message without what must not be shown.
-
-    A refused signature comes, from the second line on, with the signed headers, the session token
-    among them; a refused value may be quoted.
-    """
-    lines = message.strip().splitlines() or [""]
-    return _CONTENTS.sub("…", lines[0])[:500]

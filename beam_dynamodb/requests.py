@@ -14,8 +14,6 @@ from enum import Enum
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
-import orjson
-
 from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encoder
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
@@ -25,7 +23,6 @@ from beam_dynamodb.times import ExactTime, epoch_micros
 from beam_dynamodb.values import (
     AttributeValue,
     attribute_values,
-    canonical_number,
     row_mapping,
     stored_size,
     wire,
@@ -49,7 +46,6 @@ __all__ = [
     "Put",
     "RequestFactory",
     "is_delete",
-    "matching",
     "row_of",
 ]
 
@@ -522,40 +518,6 @@ def _ranks(rows: Iterable[Mapping[str, Any]], order_by: str) -> list[tuple[int, 
     if None in ranks:
         raise NotUniformError
     return ranks  # type: ignore[return-value]
-
-
-def matching(bodies: Sequence[bytes], returned: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
-    """The positions of the bodies that DynamoDB gave back as unprocessed.
-
-    DynamoDB may write a number or the order of a set in another way than it was sent, so both
-    sides are compared in one normal form. If anything given back can't be found, all positions
-    are returned: to write twice is harmless, to lose is not.
-    """
-    wanted = {_normal(each) for each in returned}
-    positions = tuple(
-        position for position, body in enumerate(bodies) if _normal(orjson.loads(body)) in wanted
-    )
-    return positions if len(positions) >= len(wanted) else tuple(range(len(bodies)))
-
-
-def _normal(value: Any) -> bytes:
-    return orjson.dumps(_normalised(value), option=orjson.OPT_SORT_KEYS)
-
-
-def _normalised(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_normalised(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        [(tag, content)] = value.items()
-        if tag == "N" and isinstance(content, str):
-            return {tag: canonical_number(content)}
-        if tag == "NS" and isinstance(content, list):
-            return {tag: sorted(canonical_number(each) for each in content)}
-        if tag in ("SS", "BS") and isinstance(content, list):
-            return {tag: sorted(content)}
-    return {name: _normalised(each) for name, each in value.items()}
 
 
 def _plain(value: Any) -> Any:

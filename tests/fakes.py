@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
+from beam_dynamodb.answers import matching
 from beam_dynamodb.client import Answer
 from beam_dynamodb.errors import ServiceError
-from beam_dynamodb.requests import matching
 from beam_dynamodb.testing import FakeDynamoDB, Faults
 from beam_dynamodb.testing.faults import Plan
 from beam_dynamodb.testing.rules import Refused

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from beam_dynamodb import identity
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import places_by_shard
-from beam_dynamodb.requests import Delete, Put, RequestFactory, matching
+from beam_dynamodb.requests import Delete, Put, RequestFactory
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.times import ExactTime
 from beam_dynamodb.values import attribute_value, register_row
@@ -396,38 +396,6 @@ def test_the_key_of_a_row_is_told_without_asking_its_properties() -> None:
 
 def test_without_order_by_the_timestamp_orders() -> None:
     assert request(ORDERS, ROW, 17).order == 17
-
-
-# --- what comes back -----------------------------------------------------------------------
-
-
-def put(**item: Any) -> dict[str, Any]:
-    return {"PutRequest": {"Item": item}}
-
-
-DELETED = {"DeleteRequest": {"Key": {"id": {"N": "3"}}}}
-BODIES = [
-    orjson.dumps(put(id={"N": "1.0"}, tags={"SS": ["b", "a"]})),
-    orjson.dumps(put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})),
-    orjson.dumps(DELETED),
-]
-
-
-@pytest.mark.parametrize(
-    ("returned", "positions"),
-    [
-        ([put(tags={"SS": ["a", "b"]}, id={"N": "1"})], (0,)),
-        ([put(id={"N": "2E0"}, m={"M": {"N": {"S": "x"}}})], (1,)),
-        ([DELETED, put(id={"N": "2"}, m={"M": {"N": {"S": "x"}}})], (1, 2)),
-        ([put(id={"N": "9"})], (0, 1, 2)),
-        ([put(id={"N": "3"})], (0, 1, 2)),
-    ],
-    ids=["respelled", "number", "two", "unknown", "a put is no delete"],
-)
-def test_what_comes_back_unprocessed_is_found(
-    returned: list[Any], positions: tuple[int, ...]
-) -> None:
-    assert matching(BODIES, returned) == positions
 
 
 @pytest.mark.parametrize("key", ["x\ud800", "\ud800" * 600])
