@@ -1,7 +1,8 @@
-"""The only door to DynamoDB: finds the endpoint, describes tables, sends batches.
+"""The only door to DynamoDB: describes tables, signs and sends batches, mends what went wrong.
 
 botocore does everything that is not hot (credentials, endpoint rules, DescribeTable); a batch
-goes out through `wire`. No botocore type leaves this module: failures are `ServiceError`s.
+goes out through `wire`, and `answers` reads what comes back. No botocore type leaves this module:
+failures are `ServiceError`s.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from __future__ import annotations
 import email.utils
 import functools
 import logging
-import os
-import re
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
@@ -20,17 +18,14 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
 import botocore.exceptions
-import botocore.httpsession
-import botocore.utils
 import orjson
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from beam_dynamodb import credentials
 from beam_dynamodb.answers import content_of, fault_of, in_words, matching
 from beam_dynamodb.credentials import FrozenCredentials
+from beam_dynamodb.endpoint import endpoint_of, host_header, target_of, warn_of_plain_http
 from beam_dynamodb.errors import CredentialsError, OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.signing import Identity, Signer
@@ -52,7 +47,6 @@ _ASKED_AGAIN = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResp
 _WORTH_PARTS = 128 * 1024
 _CREDENTIALS_HOLD = timedelta(seconds=1)
 """How long one look for renewed credentials is good for, unless a call fails."""
-_LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
 _FAULTS = {
     CredentialsError: "ExpiredTokenException",
     ResponseParserError: "BadResponse",
@@ -142,7 +136,7 @@ class DynamoDB:
         try:
             self._session.register_component("data_loader", _loader_of(self._session))
             self._client = self._new_client(user_agent, verify)
-            self._endpoint = _endpoint_of(self._client, options.table_name)
+            self._endpoint = endpoint_of(self._client, options.table_name)
         except (botocore.exceptions.BotoCoreError, ValueError) as cause:
             endpoint = (
                 f", 'aws.endpoint' = '{options.aws_endpoint}'" if options.aws_endpoint else ""
@@ -151,8 +145,10 @@ class DynamoDB:
                 f"No DynamoDB client can be made from 'aws.region' = '{options.aws_region}'"
                 f"{endpoint} and this worker's AWS settings: {cause}"
             ) from cause
-        self._target = self._new_target()
-        _warn_of_plain_http(self._endpoint.url)
+        self._target = target_of(
+            self._endpoint.url, self._session, trust_all=options.aws_trust_all_certificates
+        )
+        warn_of_plain_http(self._endpoint.url)
 
     def table_key(self, table: str) -> TableKey | None:
         """The table's primary key as DescribeTable tells it; asked once per table and process.
@@ -197,7 +193,7 @@ class DynamoDB:
                 headers["Proxy-Authorization"] = target.proxy_authorization
         try:
             return Signer(
-                host=_host_header(url),
+                host=host_header(url),
                 path=parts.path or "/",
                 request_target=request_target,
                 region=self._endpoint.region,
@@ -355,7 +351,7 @@ class DynamoDB:
                 del request.headers[name]
                 request.headers[name] = value
 
-    # --- the endpoint --------------------------------------------------------------------
+    # --- botocore's client ---------------------------------------------------------------
 
     def _new_client(self, user_agent: str, verify: bool | None) -> Any:
         options = self._options
@@ -374,35 +370,6 @@ class DynamoDB:
         )
         client.meta.events.register("before-send.dynamodb.DescribeTable", self._sign_again)
         return client
-
-    def _new_target(self) -> Target:
-        url = self._endpoint.url
-        parts = urlsplit(url)
-        tls = self._tls_context() if parts.scheme == "https" else None
-        proxy = botocore.utils.get_environ_proxies(url).get(parts.scheme)
-        return Target(
-            host=parts.hostname or "",
-            port=parts.port or (443 if tls else 80),
-            tls=tls,
-            proxy=_proxy_url(proxy) if proxy else None,
-        )
-
-    def _tls_context(self) -> ssl.SSLContext:
-        # Not ssl.create_default_context, which is stricter than botocore in newer Pythons.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if self._options.aws_trust_all_certificates:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
-        bundle = self._session.get_config_variable("ca_bundle")
-        bundle = bundle or os.environ.get("REQUESTS_CA_BUNDLE")
-        try:
-            context.load_verify_locations(bundle or botocore.httpsession.get_cert_path(True))
-        except OSError as cause:
-            raise OptionError(
-                f"The certificates of AWS_CA_BUNDLE ('{bundle}') cannot be read: {cause}"
-            ) from cause
-        return context
 
 
 class DynamoDBChannel:
@@ -502,45 +469,6 @@ class _Sent(NamedTuple):
     skew: timedelta
 
 
-class _Endpoint(NamedTuple):
-    url: str
-    user_agent: str
-    region: str
-
-
-def _endpoint_of(client: Any, table: str) -> _Endpoint:
-    """The URL, user agent and signing region of a BatchWriteItem as botocore would send it.
-
-    botocore prepares a call up to the moment of sending and is then handed an empty answer: so
-    its endpoint rules (region, dual stack, FIPS, account-based endpoints) hold for our calls.
-    """
-    prepared: list[Any] = []
-
-    def intercept(request: Any, **_: Any) -> AWSResponse:
-        prepared.append(request)
-        return AWSResponse(request.url, 200, HTTPHeaders(), _Empty())
-
-    event = "before-send.dynamodb.BatchWriteItem"
-    client.meta.events.register(event, intercept)
-    try:
-        with credentials.hushed():
-            client.batch_write_item(RequestItems={table: []} if table else {})
-    finally:
-        client.meta.events.unregister(event, intercept)
-    [request] = prepared
-    agent, authorization = (
-        value.decode() if isinstance(value, bytes) else value
-        for value in (request.headers["User-Agent"], request.headers.get("Authorization", ""))
-    )
-    scope = re.search(r"/\d{8}/([^/]+)/dynamodb/aws4_request", authorization)
-    return _Endpoint(request.url, agent, scope[1] if scope else client.meta.region_name)
-
-
-class _Empty:
-    def stream(self, **_: Any) -> Any:
-        yield b"{}"
-
-
 def _loader_of(session: Any) -> Any:
     """Botocore's own loader of its model files; one for all clients of a process.
 
@@ -555,45 +483,9 @@ _loading = threading.Lock()
 _loaders: dict[str | None, Any] = {}
 
 
-def _host_header(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    return host if parts.port in (None, usual) else f"{host}:{parts.port}"
-
-
 def _http_date(text: str | None) -> datetime | None:
     try:
         date = email.utils.parsedate_to_datetime(text or "")
     except (ValueError, TypeError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-
-
-def _proxy_url(text: str) -> str:
-    """A proxy's URL, which environments often give without its scheme."""
-    url = text if "://" in text else f"http://{text.removeprefix('//')}"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        shown = url.partition("://")[2].rpartition("@")[2]
-        raise OptionError(
-            f"Only proxies with an http:// URL are supported, and the environment names another "
-            f"one at {shown}. Set HTTPS_PROXY and HTTP_PROXY, or NO_PROXY for the endpoint's host."
-        )
-    return url
-
-
-@functools.cache
-def _warn_of_plain_http(url: str) -> None:
-    """Once in a process for each endpoint."""
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or ""):
-        _logger.warning(
-            "'aws.endpoint' is plain http: rows and signatures to %s are not encrypted.",
-            parts.netloc,
-        )
