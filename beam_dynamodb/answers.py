@@ -1,6 +1,6 @@
 """What DynamoDB's answer to a BatchWriteItem means: why it failed, or what it left unwritten.
 
-Knows an answer as `wire` gives it; neither connections nor credentials, nor what comes next.
+Knows an answer as `connection` gives it; no credentials, nor what comes next.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from beam_dynamodb.connection import Reply
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.numbers import canonical_number
-from beam_dynamodb.wire import Reply
 
 __all__ = ["content_of", "fault_of", "in_words", "matching"]
 

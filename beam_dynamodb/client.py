@@ -24,13 +24,14 @@ from botocore.parsers import ResponseParserError
 
 from beam_dynamodb import credentials
 from beam_dynamodb.answers import content_of, fault_of, in_words, matching
+from beam_dynamodb.connection import UNTRUSTED_ADVICE, Reply, Target
 from beam_dynamodb.credentials import FrozenCredentials
 from beam_dynamodb.endpoint import endpoint_of, host_header, target_of, warn_of_plain_http
 from beam_dynamodb.errors import CredentialsError, OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.signing import Identity, Signer
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.wire import CONNECT_TIMEOUT, UNTRUSTED_ADVICE, Reply, Target, Wire
+from beam_dynamodb.wire import CONNECT_TIMEOUT, Wire
 
 __all__ = ["Answer", "Channel", "DynamoDB", "DynamoDBChannel"]
 

@@ -18,9 +18,9 @@ import botocore.utils
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
+from beam_dynamodb.connection import Target
 from beam_dynamodb.credentials import hushed
 from beam_dynamodb.errors import OptionError
-from beam_dynamodb.wire import Target
 
 __all__ = ["Endpoint", "endpoint_of", "host_header", "target_of", "warn_of_plain_http"]
 

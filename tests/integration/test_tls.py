@@ -17,10 +17,11 @@ import pytest
 import trustme
 
 from beam_dynamodb.client import DynamoDB
+from beam_dynamodb.connection import Reply, Target
 from beam_dynamodb.errors import OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
-from beam_dynamodb.wire import Reply, Target, Wire
+from beam_dynamodb.wire import Wire
 from tests.fakes import FakeClock
 from tests.scripted import Peer, Proxy, Scripted, answer, answer_all, closed_port, scripted
 from tests.unit.test_wire import LONG, ask, failure, head, passing, poll_until, replies

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_dynamodb import wire as wire_module
-from beam_dynamodb.wire import Reply, Target, Wire
+from beam_dynamodb.connection import Connection, Reply, Target
+from beam_dynamodb.wire import Wire
 from tests.fakes import FakeClock
 from tests.scripted import (
     Peer,
@@ -126,7 +126,7 @@ def test_the_answer_before_is_never_taken_for_that_of_a_request_that_was_cut_off
     with scripted(answer_all) as server:
         wire = connect(server, clock=FakeClock(), read_timeout=0.3)  # so it asks who is open
         assert ask(wire).status == 200
-        monkeypatch.setattr(wire_module._Connection, "is_open", interrupted)
+        monkeypatch.setattr(Connection, "is_open", interrupted)
         with pytest.raises(KeyboardInterrupt):
             wire.send([head(b"y"), b"y"], "cut off")
         monkeypatch.undo()
@@ -273,7 +273,7 @@ def test_a_large_body_does_not_hold_up_another_request(connect: Any) -> None:
 def test_a_body_in_many_parts_arrives_as_one(
     connect: Any, monkeypatch: pytest.MonkeyPatch, gathers: bool
 ) -> None:
-    monkeypatch.setattr("beam_dynamodb.wire._GATHERS", gathers)
+    monkeypatch.setattr("beam_dynamodb.connection._GATHERS", gathers)
     parts = [b"%d" % n * (n * n) for n in range(200)]  # the first one is empty
     body = b"".join(parts)
     with scripted(answer_all) as server:
