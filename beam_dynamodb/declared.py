@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from apache_beam.metrics.metric import Metrics
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import TaggedOutput
 
+from beam_dynamodb.failing import FAILED, Failing
+from beam_dynamodb.meters import Meters
 from beam_dynamodb.requests import ChangeKind, Delete, Put
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.sql_types import Column, convert_part, convert_row
-from beam_dynamodb.steps import FAILED, NAMESPACE, Failing
 
 __all__ = ["Columns", "ToColumns"]
 
@@ -47,8 +47,6 @@ class Columns:
 class ToColumns(Failing):
     """Rows to rows of the declared columns."""
 
-    _received = Metrics.counter(NAMESPACE, "received")
-
     def __init__(
         self, columns: Columns, settings: Settings, handling: ErrorHandling | None
     ) -> None:
@@ -70,5 +68,5 @@ class ToColumns(Failing):
         table = self._settings.table
         table = str(table.get() if isinstance(table, ValueProvider) else table)
         error = self._row_error(cause, element, self._sink.factory(table))
-        self._received.inc()  # as no later step gets to see it
+        Meters.received.inc()  # as no later step gets to see it
         return self._dead_letter(error, element)

@@ -31,7 +31,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_dynamodb.dead_letters import DeadLetter, TableRow, Unreadable, table_of
 from beam_dynamodb.errors import DeadLetterError
-from beam_dynamodb.steps import NAMESPACE
+from beam_dynamodb.meters import NAMESPACE
 
 __all__ = [
     "DeadLetter",

@@ -22,14 +22,14 @@ from apache_beam.utils.shared import Shared
 
 from beam_dynamodb.declared import Columns, ToColumns
 from beam_dynamodb.errors import OptionError, SourceNotSupportedError, WriteError
+from beam_dynamodb.failing import FAILED
 from beam_dynamodb.options import keyword_of
 from beam_dynamodb.packs import Pack
 from beam_dynamodb.requests import ChangeKind
 from beam_dynamodb.results import FailedRecord, WriteResult
 from beam_dynamodb.sink import KEYWORDS, ErrorHandling, Settings, attribute_names, parse_known
-from beam_dynamodb.steps import (
-    FAILED,
-    ToRequest,
+from beam_dynamodb.to_request import ToRequest
+from beam_dynamodb.write_steps import (
     WriteBundle,
     WriteLatest,
     WriteLatestOfShard,

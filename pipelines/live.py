@@ -17,7 +17,7 @@ from apache_beam.runners.portability import portable_runner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.runners.worker import statesampler
 
-from beam_dynamodb.steps import NAMESPACE
+from beam_dynamodb.meters import NAMESPACE
 from pipelines.progress import Counts
 
 __all__ = ["Count", "Meter", "WatchSink", "counts_here", "counts_of", "metric", "sink_metric"]

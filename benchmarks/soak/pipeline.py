@@ -13,7 +13,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_dynamodb import WriteToDynamoDB
-from beam_dynamodb.steps import NAMESPACE
+from beam_dynamodb.meters import NAMESPACE
 from benchmarks.soak.load import TABLE, Load
 
 __all__ = ["Outcomes", "run"]

@@ -21,8 +21,8 @@ from apache_beam.transforms.window import (
 from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb import WriteToDynamoDB
-from beam_dynamodb.steps import ToRequest
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer, Faults
+from beam_dynamodb.to_request import ToRequest
 
 TABLE = "events"
 REGION = "us-east-2"

@@ -8,7 +8,6 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
-from beam_dynamodb.steps import WriteBundle
 from beam_dynamodb.testing import (
     AccessDenied,
     Faults,
@@ -21,6 +20,7 @@ from beam_dynamodb.testing import (
     Unprocessed,
 )
 from beam_dynamodb.write_requests import Requests
+from beam_dynamodb.write_steps import WriteBundle
 from tests.beam.helpers import (
     LEGACY,
     Rows,

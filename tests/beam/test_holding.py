@@ -12,8 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.transforms.external import ExternalTransform
 
-from beam_dynamodb import WriteToDynamoDB, holding, steps
-from beam_dynamodb.steps import ToRequest
+from beam_dynamodb import WriteToDynamoDB, holding, to_request
+from beam_dynamodb.to_request import ToRequest
 from tests.beam.helpers import FN_API, REGION, TABLE, given, pipeline
 
 
@@ -60,14 +60,14 @@ def test_rows_of_other_keys_each_do_not_wait_for_long(shards: int) -> None:
     made = step(shards, partitioned_by=["id"])
     list(sent(made, range(20_000)))  # looks for rows that supersede each other
     made.start_bundle()
-    assert most_held(made, range(20_000)) <= shards * steps._PACK_ROWS
+    assert most_held(made, range(20_000)) <= shards * to_request._PACK_ROWS
 
 
 def test_no_pack_has_more_rows_than_the_others_wait_for() -> None:
     made = step(partitioned_by=["id"])
     ids = [n % 2_000 for n in range(30_000)]
     outputs = [each for n in ids for each in given(made, {"id": n, "v": 0})]
-    assert max(map(rows_of, [*outputs, *made.finish_bundle()])) == steps._PACK_ROWS
+    assert max(map(rows_of, [*outputs, *made.finish_bundle()])) == to_request._PACK_ROWS
 
 
 @pytest.mark.parametrize("bundles", [1, 4])
@@ -101,12 +101,12 @@ def test_to_look_for_rows_that_supersede_each_other_stops_none(
     made = step(partitioned_by=["id"])
     list(sent(made, range(20_000)))
     made.start_bundle()
-    assert most_held(made, range(100_000)) <= steps._PACK_ROWS
+    assert most_held(made, range(100_000)) <= to_request._PACK_ROWS
 
 
 def test_without_keys_rows_wait_for_a_pack_only() -> None:
     made = step()
-    assert most_held(made, range(10_000)) <= steps._PACK_ROWS
+    assert most_held(made, range(10_000)) <= to_request._PACK_ROWS
     made.start_bundle()
     assert [gone for _, gone in sent(made, range(3))][-1] == 3
 

@@ -11,8 +11,9 @@ from apache_beam.testing import test_stream
 from apache_beam.transforms.display import DisplayData
 
 from beam_dynamodb import WriteToDynamoDB
-from beam_dynamodb.steps import ToRequest, WriteBundle, WriteLatest, WriteLatestUntilTimeout
 from beam_dynamodb.testing import Faults, Throttle, Unprocessed
+from beam_dynamodb.to_request import ToRequest
+from beam_dynamodb.write_steps import WriteBundle, WriteLatest, WriteLatestUntilTimeout
 from tests.beam.helpers import (
     LEGACY,
     REGION,

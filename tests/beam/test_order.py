@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import apache_beam as beam
 import pytest
 
-from beam_dynamodb.steps import ToRequest, WriteLatest
+from beam_dynamodb.to_request import ToRequest
+from beam_dynamodb.write_steps import WriteLatest
 from tests.beam.helpers import FN_API, TWO_WORKERS, counters, given, pipeline, serving, sink, stored
 
 ROWS, KEYS = 3_000, 70

@@ -15,8 +15,8 @@ from apache_beam.transforms.window import FixedWindows, IntervalWindow
 from beam_dynamodb import FailedRecord, RowError, WriteError, WriteToDynamoDB
 from beam_dynamodb.columns import RowEncoder
 from beam_dynamodb.sink import ErrorHandling
-from beam_dynamodb.steps import ToRequest
 from beam_dynamodb.testing import Faults, Rejected, Throttle
+from beam_dynamodb.to_request import ToRequest
 from beam_dynamodb.write_requests import Late, Requests, Told
 from tests.beam.helpers import (
     LEGACY,

@@ -16,7 +16,6 @@ from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import OptionError, WriteToDynamoDB
 from beam_dynamodb.replay import WriteDeadLetters
-from beam_dynamodb.steps import ToRequest, WriteBundle
 from beam_dynamodb.testing import (
     AccessDenied,
     ClockSkew,
@@ -30,6 +29,8 @@ from beam_dynamodb.testing import (
     Throttle,
     WrongCrc32,
 )
+from beam_dynamodb.to_request import ToRequest
+from beam_dynamodb.write_steps import WriteBundle
 from pipelines import replay
 from tests.beam.helpers import FN_API, REGION, TABLE, input_of, pipeline, serving, sink
 

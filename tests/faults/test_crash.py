@@ -14,7 +14,6 @@ import pytest
 
 from beam_dynamodb import WriteToDynamoDB
 from beam_dynamodb.packs import Pack
-from beam_dynamodb.steps import WriteBundle
 from beam_dynamodb.testing import (
     AccessDenied,
     Delayed,
@@ -27,6 +26,7 @@ from beam_dynamodb.testing import (
     Throttle,
 )
 from beam_dynamodb.write_requests import Requests
+from beam_dynamodb.write_steps import WriteBundle
 from tests.beam.helpers import LEGACY, REGION, TABLE, Rows, replay, run_rows, serving, stored
 from tests.faults.judging import number, wait_until
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from apache_beam.utils.timestamp import Timestamp
 
-import beam_dynamodb.steps  # noqa: F401 - makes Beam's types values
+import beam_dynamodb.to_request  # noqa: F401 - makes Beam's types values
 from beam_dynamodb import RowError
 from beam_dynamodb.ddl import parse_table
 from beam_dynamodb.sql_types import convert_part, convert_row
