@@ -1,4 +1,4 @@
-"""What a failed run says to the person who started it: the fault, without Beam's additions."""
+"""How a run ends for who started it: its exit code, and a fault without Beam's additions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,44 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb.errors import without_step
 
-__all__ = ["Interrupt", "cancelling", "interruptible", "quiet", "run_to_end", "words"]
+__all__ = ["Interrupt", "cancelling", "exit_code", "interruptible", "quiet", "run_to_end", "words"]
 
 _LAST_ERROR = re.compile(r"^(?:[\w.]+\.)?\w+(?:Error|Exception): (.+)", re.MULTILINE)
 _MOST = 2_000
+_FAILED = 1
+_SOME_FAILED = 3
+_STOPPED = 130
+
+
+def exit_code(what: str, run: Callable[[], Any]) -> int:
+    """Runs what a command is for, and prints what came of it, or why nothing did.
+
+    Args:
+        what: What runs, in words: `load`.
+        run: Runs it. Where what it gives has an attribute `failed`, that counts rows. Where Ctrl-C
+            ends it, the text of its KeyboardInterrupt is told.
+
+    Returns:
+        0; 1 where it failed, 3 where some rows did, 130 where the user pressed Ctrl-C.
+    """
+    try:
+        done = run()
+    except KeyboardInterrupt as stop:
+        print(f"Stopped. {str(stop) or 'What was written stays written.'}", file=sys.stderr)
+        return _STOPPED
+    except Exception as fault:  # file systems and runners have errors of their own
+        print(f"The {what} failed. {words(fault)}", file=sys.stderr)
+        return _FAILED
+    print(done)
+    return _SOME_FAILED if getattr(done, "failed", 0) else 0
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import attribute_value, row_mapping
 from pipelines.columns import Columns, names
 from pipelines.dry_run import Estimate, Judge, Reasons, estimate
-from pipelines.faults import cancelling, quiet, words
+from pipelines.faults import cancelling, exit_code, quiet
 from pipelines.flags import add_sink_flags, is_in_process, read_flags
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import WatchSink, counts_here, counts_of
@@ -60,23 +60,19 @@ __all__ = ["main", "run"]
 
 _PROGRAM = "python -m pipelines.load" if __name__ == "__main__" else "beam-dynamodb load"
 _NAMESPACE = "beam_dynamodb.load"
-_SOME_FAILED = 3
-_STOPPED = 130
 _KEY_TYPES = ("S", "N", "B")
 _MOST_LOOKED_AT = 1_000
 """Rows that are looked at for the types of keys, so that a misspelt key is told soon."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user pressed Ctrl-C.
-
-    Attributes:
-        counts: What had become of the rows by then.
-    """
+    """The user pressed Ctrl-C; says what had become of the rows by then."""
 
     def __init__(self, counts: Counts) -> None:
-        super().__init__()
-        self.counts = counts
+        super().__init__(
+            f"{counts}\nWhat was written stays written. To load the rest, run the same again: "
+            "writing a row twice does no harm."
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,22 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as this module says.
     """
-    try:
-        done = _run(sys.argv[1:] if argv is None else argv)
-    except Stopped as stop:
-        print(f"Stopped. {stop.counts}", file=sys.stderr)
-        print(
-            "What was written stays written. To load the rest, run the same again: writing a row "
-            "twice does no harm.",
-            file=sys.stderr,
-        )
-        return _STOPPED
-    except Exception as fault:  # file systems and runners have errors of their own
-        print(f"The load failed. {words(fault)}", file=sys.stderr)
-        return 1
-    print(done)
-    failed = done.failed if isinstance(done, Counts) else 0
-    return _SOME_FAILED if failed else 0
+    return exit_code("load", lambda: _run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> Counts:

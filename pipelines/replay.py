@@ -27,7 +27,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import WriteToDynamoDB
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
-from pipelines.faults import run_to_end, words
+from pipelines.faults import exit_code, run_to_end
 from pipelines.flags import add_sink_flags, read_flags
 from pipelines.letters import check_new
 from pipelines.live import sink_metric
@@ -35,8 +35,6 @@ from pipelines.live import sink_metric
 __all__ = ["Summary", "main", "run"]
 
 _PROGRAM = "python -m pipelines.replay" if __name__ == "__main__" else "beam-dynamodb replay"
-_FAILED_AGAIN = 3
-_STOPPED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as this module says.
     """
-    try:
-        summary = run(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt:
-        print("Stopped. What was written stays written.", file=sys.stderr)
-        return _STOPPED
-    except Exception as fault:  # file systems and runners have errors of their own
-        print(f"The replay failed. {words(fault)}", file=sys.stderr)
-        return 1
-    print(summary)
-    return _FAILED_AGAIN if summary.failed else 0
+    return exit_code("replay", lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> Summary:

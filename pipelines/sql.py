@@ -34,7 +34,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
-from pipelines.faults import run_to_end, words
+from pipelines.faults import exit_code, run_to_end
 from pipelines.flags import in_process_unless_named, refuse_misspelt, refuse_secrets
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import metric, sink_metric
@@ -46,8 +46,6 @@ __all__ = ["Summary", "main", "run"]
 
 _PROGRAM = "python -m pipelines.sql" if __name__ == "__main__" else "beam-dynamodb sql"
 _NAMESPACE = "beam_dynamodb.sql"
-_SOME_FAILED = 3
-_STOPPED = 130
 _BATCH_ROWS = 1_000
 _REFUSED = "refused"
 _PAGES = (".md", ".txt", ".rst", ".html")
@@ -87,17 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as this module says.
     """
-    try:
-        done = _run(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt:
-        print("Stopped. What was written stays written.", file=sys.stderr)
-        return _STOPPED
-    except Exception as fault:  # file systems and runners have errors of their own
-        print(f"The SQL job failed. {words(fault)}", file=sys.stderr)
-        return 1
-    print(done)
-    failed = done.failed if isinstance(done, Summary) else 0
-    return _SOME_FAILED if failed else 0
+    return exit_code("SQL job", lambda: _run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> Summary:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.faults import run_to_end, words
+from pipelines.faults import exit_code, run_to_end, words
+from pipelines.load import Stopped
+from pipelines.progress import Counts
 
 
 class Job:
@@ -71,3 +73,33 @@ beam_dynamodb.errors.WriteError: The record 7 could not be written [while runnin
 )
 def test_a_fault_is_told_without_what_beam_adds(fault: Exception, told: str) -> None:
     assert words(fault) == told
+
+
+def _ends(fault: BaseException) -> Any:
+    def run() -> None:
+        raise fault
+
+    return run
+
+
+COUNTS = Counts(read=3, written=2, failed=1)
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "told"),
+    [
+        (lambda: "The script is right.", 0, "The script is right."),
+        (lambda: Counts(read=2, written=2), 0, "2 read = 2 written"),
+        (lambda: COUNTS, 3, "3 read = 2 written"),
+        (_ends(ValueError("no such file")), 1, "The load failed. no such file"),
+        (_ends(KeyboardInterrupt()), 130, "Stopped. What was written stays written."),
+        (_ends(Stopped(COUNTS)), 130, "Stopped. 3 read = 2 written"),
+    ],
+    ids=["text", "all", "some", "none", "interrupted", "interrupted load"],
+)
+def test_a_main_ends_with_the_code_of_what_came_of_it(
+    capsys: pytest.CaptureFixture[str], run: Any, code: int, told: str
+) -> None:
+    assert exit_code("load", run) == code
+    output = capsys.readouterr()
+    assert (output.err if code in (1, 130) else output.out).startswith(told)
