@@ -9,7 +9,7 @@ was compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain, repeat
@@ -145,24 +145,10 @@ class Block:
         if "" in self.columns or any(issubclass(kind, dict) for kind in first.kinds):
             raise NotUniformError
 
-    @classmethod
-    def of(cls, columns: Mapping[str, Sequence[Any]]) -> Block:
-        """The block that has these columns, which another one had before."""
-        block = cls.__new__(cls)
-        block.columns = {name: Column(values) for name, values in columns.items()}
-        block.rows = len(next(iter(columns.values())))
-        return block
-
     @property
     def is_plain(self) -> bool:
         """Whether all values are of plain types, which anything can be done with."""
         return all(column.kinds <= _PLAIN.keys() for column in self.columns.values())
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """The rows."""
-        names = tuple(self.columns)
-        values = [column.values for column in self.columns.values()]
-        return [dict(zip(names, row)) for row in zip(*values)]  # noqa: B905 - one length, and hot
 
     def wire(self, before: str, after: str) -> list[bytes]:
         """Each row's item as JSON in UTF-8, between `before` and `after`.

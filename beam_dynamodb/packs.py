@@ -326,9 +326,9 @@ def _grown_columns(count: int, columns: list[Any], texts: _Texts) -> Requests:
     tables, identities, fences, orders, shapes, bodies, *origins = columns
     elements, places = list(map(_grown, origins[:1])), list(map(_grown, origins[1:]))
     for several, turned in shapes:
-        block = Block.of({name: texts.take(column) for name, column in turned.items()})
-        bodies = _with(several, bodies, block.wire(*PUT_AROUND))
-        elements = [_with(several, elements[0], block.dicts())]
+        rows = _upright(turned, texts)
+        bodies = _with(several, bodies, _wire(rows))
+        elements = [_with(several, elements[0], rows)]
     return Requests(
         _grown(tables),
         _grown(identities),
@@ -364,6 +364,11 @@ def _shapes(requests: Requests) -> list[tuple[_Places, Sequence[dict[str, Any]]]
 
 def _turned(rows: Sequence[dict[str, Any]], texts: _Texts) -> dict[str, Any]:
     return {name: texts.put(list(map(itemgetter(name), rows))) for name in rows[0]}
+
+
+def _upright(turned: dict[str, Any], texts: _Texts) -> list[dict[str, Any]]:
+    columns = map(texts.take, turned.values())
+    return [dict(zip(turned, row)) for row in zip(*columns)]  # noqa: B905 - one length, and hot
 
 
 def _without(shapes: Iterable[tuple[_Places, Any]], column: list[Any]) -> list[Any] | None:
