@@ -47,8 +47,8 @@ from botocore.utils import (
 )
 
 from beam_dynamodb import google
+from beam_dynamodb.credentials_options import CredentialsOptions
 from beam_dynamodb.errors import CredentialsError
-from beam_dynamodb.options import CredentialsOptions
 
 __all__ = [
     "FrozenCredentials",

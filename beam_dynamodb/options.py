@@ -15,13 +15,18 @@ from functools import partial
 from typing import Generic, NoReturn, TypeVar, overload
 from urllib.parse import urlsplit
 
+from beam_dynamodb.credentials_options import (
+    CREDENTIALS,
+    PROVIDERS,
+    CredentialsOptions,
+    check_credentials,
+    credentials_options,
+)
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.table import BATCH_MAX_REQUESTS, is_table_name
 
 __all__ = [
     "GOOGLE_SECRET",
-    "PROVIDERS",
-    "CredentialsOptions",
     "Option",
     "SinkOptions",
     "keyword_of",
@@ -29,61 +34,11 @@ __all__ = [
 
 T = TypeVar("T")
 
-PROVIDERS = (
-    "AUTO",
-    "BASIC",
-    "ENV_VAR",
-    "SYS_PROP",
-    "PROFILE",
-    "ASSUME_ROLE",
-    "WEB_IDENTITY_TOKEN",
-)
-"""The values of `aws.credentials.provider`."""
-
 GOOGLE_SECRET = r"projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]{1,255}(/versions/([a-zA-Z0-9_-]+))?"  # noqa: S105 - the form of its name
 """A name in Google's Secret Manager, as a regular expression."""
 
 _MOST = {"Integer": 2**31 - 1, "Long": 2**63 - 1}
 """The greatest value of each type that has one, as Java has it."""
-
-_CREDENTIALS = "aws.credentials."
-
-_USED: Mapping[str, tuple[str, ...]] = {
-    "AUTO": (
-        "profile.path",
-        "profile.name",
-        "webIdentityToken.file",
-        "webIdentityToken.googleAudience",
-        "role.stsEndpoint",
-    ),
-    "BASIC": (
-        "basic.accesskeyid",
-        "basic.secretkey",
-        "basic.accesskeyid.googleSecret",
-        "basic.secretkey.googleSecret",
-    ),
-    "ENV_VAR": (),
-    "SYS_PROP": (),
-    "PROFILE": ("profile.path", "profile.name", "role.stsEndpoint"),
-    "ASSUME_ROLE": (
-        "role.arn",
-        "role.sessionName",
-        "role.externalId",
-        "role.provider",
-        "role.stsEndpoint",
-    ),
-    "WEB_IDENTITY_TOKEN": (
-        "webIdentityToken.file",
-        "webIdentityToken.googleAudience",
-        "role.arn",
-        "role.sessionName",
-        "role.stsEndpoint",
-    ),
-}
-"""What each provider takes from the options behind `aws.credentials.`"""
-
-_USED_WITH_TOKEN = ("role.arn", "role.sessionName")
-"""What AUTO takes too where it has a web identity token."""
 
 _NESTED = "aws.credentials.role.provider."
 _MISSING = "One or more required options are missing.\n\nMissing required options are:\n\n"
@@ -254,66 +209,6 @@ _COMMON = "Common Options"
 _AUTH = "Authentication Options"
 _SINK = "Sink Options"
 _HTTP = "HTTP Client Options"
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialsOptions:
-    """Where the credentials come from: one provider and what belongs to it.
-
-    Attributes:
-        provider: One of `PROVIDERS`.
-        path: The prefix of the keys it was read from, for error messages.
-        base: For ASSUME_ROLE, the credentials that may assume the role.
-    """
-
-    provider: str
-    path: str = _CREDENTIALS
-    access_key_id: str | None = None
-    secret_key: str | None = None
-    access_key_id_secret: str | None = None
-    secret_key_secret: str | None = None
-    profile_path: str | None = None
-    profile_name: str | None = None
-    role_arn: str | None = None
-    role_session_name: str | None = None
-    role_external_id: str | None = None
-    role_sts_endpoint: str | None = None
-    web_identity_token_file: str | None = None
-    web_identity_audience: str | None = None
-    base: CredentialsOptions | None = None
-
-    def __repr__(self) -> str:
-        return f"CredentialsOptions(provider={self.provider!r}, …)"
-
-    def key(self, suffix: str) -> str:
-        """The full option key of a suffix, such as `role.arn`, at this level of nesting."""
-        return self.path + suffix
-
-    @property
-    def provider_key(self) -> str:
-        """The key of the option that says the provider."""
-        return self.key("provider") if self.path == _CREDENTIALS else self.path.removesuffix(".")
-
-    @property
-    def levels(self) -> list[CredentialsOptions]:
-        """These and what they stand on, the outermost first."""
-        return [self, *(self.base.levels if self.base else ())]
-
-    def unused(self, suffix: str) -> str | None:
-        """Why the provider of this level takes nothing from an option; None if it does.
-
-        Args:
-            suffix: What of the option's key follows this level's path.
-        """
-        suffix = "role.provider" if suffix.startswith("role.provider.") else suffix
-        with_token = self.provider == "AUTO" and suffix in _USED_WITH_TOKEN
-        has_token = self.web_identity_token_file or self.web_identity_audience
-        if suffix in _USED[self.provider] or (with_token and has_token):
-            return None
-        unless = " unless AUTO finds a web identity token on the worker" if with_token else ""
-        users = " or ".join(name for name in PROVIDERS if suffix in _USED[name])
-        asked = f"'{self.provider_key}' is {self.provider}"
-        return f"has no effect{unless}: it is for {users}, and {asked}"
 
 
 class SinkOptions:
@@ -635,7 +530,7 @@ class SinkOptions:
     @property
     def credentials(self) -> CredentialsOptions:
         """The credentials asked for, with what they stand on when roles are nested."""
-        return _credentials(self.values, _CREDENTIALS, "aws.credentials.provider")
+        return credentials_options(self.values)
 
     def without_effect(self) -> Iterator[str]:
         """A sentence for each option that no provider of credentials uses.
@@ -644,7 +539,7 @@ class SinkOptions:
         """
         levels = self.credentials.levels
         for key in self.values:
-            if key.startswith(_CREDENTIALS) and key != levels[0].provider_key:
+            if key.startswith(CREDENTIALS) and key != levels[0].provider_key:
                 level = [each for each in levels if key.startswith(each.path)][-1]
                 reason = level.unused(key.removeprefix(level.path))
                 if reason is not None:
@@ -665,9 +560,9 @@ class SinkOptions:
 _BY_KEY = {each.key: each for each in SinkOptions.declared()}
 _BY_KEYWORD = {each.keyword: each for each in SinkOptions.declared()}
 _BASE_OPTIONS = {
-    key.removeprefix(_CREDENTIALS): option
+    key.removeprefix(CREDENTIALS): option
     for key, option in _BY_KEY.items()
-    if key.startswith(_CREDENTIALS)
+    if key.startswith(CREDENTIALS)
     and key not in ("aws.credentials.provider", "aws.credentials.role.stsEndpoint")
 }
 _BASE_KEYWORDS = {keyword_of(suffix): suffix for suffix in _BASE_OPTIONS}
@@ -692,7 +587,7 @@ def _find(
                 rest, depth = rest.removeprefix(separator), depth + 1
             if rest in suffixes:
                 suffix = suffixes[rest]
-                return _BASE_OPTIONS[suffix], _CREDENTIALS + "role.provider." * depth + suffix
+                return _BASE_OPTIONS[suffix], CREDENTIALS + "role.provider." * depth + suffix
     _refuse_unknown(written, spelled, beside)
 
 
@@ -743,7 +638,7 @@ def _check_together(options: SinkOptions, spelled: Callable[[str], str]) -> None
             option=buffered,
         )
     for level in options.credentials.levels:
-        _check_credentials(level, spelled)
+        check_credentials(level, spelled)
 
 
 def _check_region(options: SinkOptions, spelled: Callable[[str], str]) -> None:
@@ -755,66 +650,3 @@ def _check_region(options: SinkOptions, spelled: Callable[[str], str]) -> None:
             f"'{spelled('table-name')}' gives, not '{options.aws_region}'.",
             option=key,
         )
-
-
-def _credentials(values: Mapping[str, object], path: str, provider_key: str) -> CredentialsOptions:
-    def text(suffix: str) -> str | None:
-        value = values.get(path + suffix)
-        return None if value is None else str(value)
-
-    keys = (text("basic.accesskeyid"), text("basic.secretkey"))
-    secrets = (text("basic.accesskeyid.googleSecret"), text("basic.secretkey.googleSecret"))
-    named = values.get(provider_key)
-    provider = str(named) if named is not None else ("BASIC" if any(keys + secrets) else "AUTO")
-    sts_endpoint = values.get("aws.credentials.role.stsEndpoint")
-    return CredentialsOptions(
-        provider=provider,
-        path=path,
-        access_key_id=keys[0],
-        secret_key=keys[1],
-        access_key_id_secret=secrets[0],
-        secret_key_secret=secrets[1],
-        profile_path=text("profile.path"),
-        profile_name=text("profile.name"),
-        role_arn=text("role.arn"),
-        role_session_name=text("role.sessionName"),
-        role_external_id=text("role.externalId"),
-        role_sts_endpoint=None if sts_endpoint is None else str(sts_endpoint),
-        web_identity_token_file=text("webIdentityToken.file"),
-        web_identity_audience=text("webIdentityToken.googleAudience"),
-        base=_credentials(values, path + "role.provider.", path + "role.provider")
-        if provider == "ASSUME_ROLE"
-        else None,
-    )
-
-
-def _check_credentials(credentials: CredentialsOptions, spelled: Callable[[str], str]) -> None:
-    _check_alternatives(credentials, spelled)
-    wanted = {
-        "BASIC": {
-            "basic.accesskeyid": credentials.access_key_id or credentials.access_key_id_secret,
-            "basic.secretkey": credentials.secret_key or credentials.secret_key_secret,
-        },
-        "ASSUME_ROLE": {"role.arn": credentials.role_arn},
-    }.get(credentials.provider, {})
-    missing = [spelled(credentials.key(each)) for each, value in wanted.items() if value is None]
-    if missing:
-        raise OptionError(
-            f"Please set {' and '.join(repr(key) for key in missing)} "
-            f"when using the {credentials.provider} credentials provider.",
-            option=missing[0],
-        )
-
-
-def _check_alternatives(credentials: CredentialsOptions, spelled: Callable[[str], str]) -> None:
-    for suffix, value, other, stand_in in (
-        ("basic.accesskeyid", credentials.access_key_id,
-         "basic.accesskeyid.googleSecret", credentials.access_key_id_secret),
-        ("basic.secretkey", credentials.secret_key,
-         "basic.secretkey.googleSecret", credentials.secret_key_secret),
-        ("webIdentityToken.file", credentials.web_identity_token_file,
-         "webIdentityToken.googleAudience", credentials.web_identity_audience),
-    ):  # fmt: skip
-        if value is not None and stand_in is not None:
-            key, instead = (spelled(credentials.key(each)) for each in (suffix, other))
-            raise OptionError(f"Please set '{key}' or '{instead}', not both.", option=instead)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beam_dynamodb.options import GOOGLE_SECRET, PROVIDERS, Option, SinkOptions, keyword_of
+from beam_dynamodb.credentials_options import PROVIDERS
+from beam_dynamodb.options import GOOGLE_SECRET, Option, SinkOptions, keyword_of
 from pipelines.columns import TYPES
 from pipelines.formats import FORMATS
 

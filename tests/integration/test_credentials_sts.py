@@ -22,8 +22,9 @@ import trustme
 from botocore.utils import ContainerMetadataFetcher
 
 from beam_dynamodb.credentials import FrozenCredentials, ResolvedCredentials, refresh, resolve
+from beam_dynamodb.credentials_options import CredentialsOptions
 from beam_dynamodb.errors import CredentialsError
-from beam_dynamodb.options import CredentialsOptions, SinkOptions
+from beam_dynamodb.options import SinkOptions
 from tests.integration import aws_standins
 from tests.integration.aws_standins import MARK, ContainerMetadata, InstanceMetadata, Sts, serve
 

@@ -10,7 +10,8 @@ from google.cloud import dataflow_v1beta3 as df
 from google.protobuf import json_format
 
 from beam_dynamodb import OptionError
-from beam_dynamodb.options import PROVIDERS, SinkOptions
+from beam_dynamodb.credentials_options import PROVIDERS
+from beam_dynamodb.options import SinkOptions
 from pipelines.formats import FORMATS
 from templates import metadata
 from templates.launch import main as launcher

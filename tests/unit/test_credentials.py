@@ -23,15 +23,15 @@ from beam_dynamodb.credentials import (
     refresh,
     resolve,
 )
-from beam_dynamodb.errors import CredentialsError
-from beam_dynamodb.options import (
+from beam_dynamodb.credentials_options import (
     _USED,
     _USED_WITH_TOKEN,
     PROVIDERS,
     CredentialsOptions,
-    SinkOptions,
-    _credentials,
+    credentials_options,
 )
+from beam_dynamodb.errors import CredentialsError
+from beam_dynamodb.options import SinkOptions
 from tests.integration.aws_standins import MARK, bait
 
 SECRET = f"{MARK}-key"
@@ -96,7 +96,7 @@ class Asked:
 
     def __init__(self, *lacking: str) -> None:
         given = {f"aws.credentials.{each}": each for each in SUFFIXES if each not in lacking}
-        self._options = _credentials(given, "aws.credentials.", "aws.credentials.provider")
+        self._options = credentials_options(given)
         self.suffixes: set[str] = set()
 
     def __getattr__(self, name: str) -> object:
