@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from beam_dynamodb.columns import Block, Column
 from beam_dynamodb.errors import RowError
-from beam_dynamodb.numbers import is_short
+from beam_dynamodb.numbers import canonical_number, is_short
+from beam_dynamodb.sizes import binary_size
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.values import AttributeValue, attribute_value, binary_size, canonical_number
+from beam_dynamodb.values import AttributeValue, attribute_value
 
 _ByShard = Callable[[list[str], int], dict[int, list[int]]]
 

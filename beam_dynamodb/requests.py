@@ -18,13 +18,13 @@ from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encode
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.numpy_values import comparable
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
 from beam_dynamodb.times import ExactTime, epoch_micros
 from beam_dynamodb.values import (
     AttributeValue,
     attribute_values,
     row_mapping,
-    stored_size,
     wire,
 )
 from beam_dynamodb.write_requests import (

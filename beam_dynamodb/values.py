@@ -1,4 +1,4 @@
-"""What a Python value is in DynamoDB: its AttributeValue, its bytes on the wire, its stored size.
+"""What a Python value is in DynamoDB: its AttributeValue, and its bytes on the wire.
 
 The mapping is that of Flink's DynamoDB SQL connector, so that the same row gives the same item,
 and goes on where Flink stops: sets, nested lists, maps of rows, Python's and numpy's own types.
@@ -24,11 +24,9 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.faults import Refused, cause_of, row_error, step, within
 from beam_dynamodb.numbers import (
     canonical_number,
-    check_number,
     decimal_text,
     float_text,
     int_text,
-    number_size,
     number_text,
 )
 from beam_dynamodb.numpy_values import numpy_conversion, without_nanoseconds
@@ -41,14 +39,10 @@ __all__ = [
     "attribute_value",
     "attribute_values",
     "base64_text",
-    "binary_size",
-    "canonical_number",
-    "check_number",
     "python_value",
     "register_row",
     "register_value",
     "row_mapping",
-    "stored_size",
     "wire",
 ]
 
@@ -204,19 +198,6 @@ def wire(item: Mapping[str, AttributeValue]) -> bytes:
 def base64_text(value: bytes | bytearray) -> str:
     """Bytes as the text that `B` holds."""
     return binascii.b2a_base64(value, newline=False).decode("ascii")
-
-
-def stored_size(item: Mapping[str, AttributeValue]) -> int:
-    """The bytes that the item counts in DynamoDB, which allows `ITEM_MAX_BYTES` of them.
-
-    Always less than `len(wire(item))`, therefore an item that is small on the wire is small.
-
-    The rule is that of the DynamoDB Developer Guide, *DynamoDB item sizes and formats*: names
-    and strings are their UTF-8 bytes; binaries their raw bytes; BOOL and NULL 1; a list or map 3,
-    and 1 for each of its elements, besides the elements and their names; a set just its members.
-    Numbers, where the guide is vague, are as `numbers.number_size` says.
-    """
-    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
 
 
 # --- scalars -------------------------------------------------------------------------------
@@ -587,33 +568,6 @@ _row_mappings = _ByType(_row_mapping)
 def _forget_resolved() -> None:
     _encoders.clear()
     _row_mappings.clear()
-
-
-# --- sizes ---------------------------------------------------------------------------------
-
-
-def _value_size(value: AttributeValue) -> int:
-    ((tag, payload),) = value.items()
-    return _SIZES[tag](payload)
-
-
-def binary_size(text: str) -> int:
-    """The bytes that a `B`'s base64 text stands for."""
-    return len(text) // 4 * 3 - text[-2:].count("=")
-
-
-_SIZES: dict[str, Callable[[Any], int]] = {
-    "S": lambda text: len(text.encode()),
-    "N": number_size,
-    "B": binary_size,
-    "BOOL": lambda _: 1,
-    "NULL": lambda _: 1,
-    "L": lambda values: 3 + sum(1 + _value_size(value) for value in values),
-    "M": lambda values: 3 + len(values) + stored_size(values),
-    "SS": lambda texts: sum(len(text.encode()) for text in texts),
-    "NS": lambda texts: sum(map(number_size, texts)),
-    "BS": lambda texts: sum(map(binary_size, texts)),
-}
 
 
 # --- names and texts that cannot travel ----------------------------------------------------

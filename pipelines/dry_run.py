@@ -16,8 +16,8 @@ from apache_beam.runners.runner import PipelineResult
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.requests import RequestFactory, is_delete, row_of
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import TableKey
-from beam_dynamodb.values import stored_size
 from beam_dynamodb.write_requests import item_of
 from pipelines.progress import time_text
 

@@ -14,8 +14,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.numbers import check_number
 from beam_dynamodb.table import NESTING_MAX_DEPTH, TableKey
-from beam_dynamodb.values import ATTRIBUTE_NAME_MAX_BYTES, check_number
+from beam_dynamodb.values import ATTRIBUTE_NAME_MAX_BYTES
 
 __all__ = ["Item", "Key", "KeyPart", "Refused", "key_of", "key_parts", "stored_item"]
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import (
     BATCH_MAX_REQUESTS,
     BATCH_MAX_WIRE_BYTES,
@@ -22,7 +23,6 @@ from beam_dynamodb.table import (
 )
 from beam_dynamodb.testing.attributes import Item, Key, Refused
 from beam_dynamodb.testing.tables import Change, Table, created_table, plain_name, size_of
-from beam_dynamodb.values import stored_size
 
 __all__ = ["WRITES", "FakeDynamoDB", "Item", "Key", "Refused", "Write"]
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey, is_table_name
 from beam_dynamodb.testing.attributes import (
     Item,
@@ -20,7 +21,6 @@ from beam_dynamodb.testing.attributes import (
     key_parts,
     stored_item,
 )
-from beam_dynamodb.values import stored_size
 
 __all__ = ["Change", "Table", "created_table", "plain_name", "size_of"]
 

@@ -23,9 +23,10 @@ from botocore.exceptions import ClientError, HTTPClientError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from beam_dynamodb.numbers import canonical_number
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import BATCH_MAX_WIRE_BYTES, ITEM_MAX_BYTES
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer, Refused
-from beam_dynamodb.values import canonical_number, stored_size
 
 VALIDATION = "ValidationException"
 NOT_FOUND = "ResourceNotFoundException"

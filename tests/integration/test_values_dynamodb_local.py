@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import ITEM_MAX_BYTES
-from beam_dynamodb.values import attribute_values, stored_size, wire
+from beam_dynamodb.values import attribute_values, wire
 from tests.properties.strategies import rows
 
 Call = Callable[[str, bytes], Any]

@@ -18,8 +18,9 @@ from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader
 from beam_dynamodb.packs import Pack, elements_of
 from beam_dynamodb.requests import Delete, Put, RequestFactory
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import KeyType, TableKey
-from beam_dynamodb.values import attribute_values, register_value, stored_size, wire
+from beam_dynamodb.values import attribute_values, register_value, wire
 from beam_dynamodb.write_requests import PUT_AROUND, Late, Request, Requests, Same, Told
 from tests.properties.strategies import key_values, rows, scalars, texts, unstorable, values
 

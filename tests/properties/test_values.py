@@ -15,12 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.numbers import canonical_number, check_number
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.values import (
     attribute_value,
     attribute_values,
-    canonical_number,
-    check_number,
-    stored_size,
     wire,
 )
 from tests.properties.strategies import (

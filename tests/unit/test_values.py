@@ -23,15 +23,14 @@ import pytest
 
 import beam_dynamodb
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.numbers import canonical_number, check_number
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.values import (
     attribute_value,
     attribute_values,
-    canonical_number,
-    check_number,
     register_row,
     register_value,
     row_mapping,
-    stored_size,
     wire,
 )
 
@@ -626,6 +625,7 @@ package = types.ModuleType("beam_dynamodb")
 package.__path__ = sys.argv[1:]
 sys.modules["beam_dynamodb"] = package
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.values import attribute_value
 assert attribute_value([1]) == {"L": [{"N": "1"}]}
 try:
