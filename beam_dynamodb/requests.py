@@ -5,22 +5,17 @@ Knows nothing of Beam, of time, or of how requests travel.
 
 from __future__ import annotations
 
-import binascii
-import datetime
-import decimal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encoder
 from beam_dynamodb.errors import RowError
 from beam_dynamodb.identity import KeyReader, key_text
-from beam_dynamodb.numpy_values import comparable
+from beam_dynamodb.order_by import plain_scalar, plain_time, rank_of
 from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
-from beam_dynamodb.times import ExactTime, epoch_micros
 from beam_dynamodb.values import (
     AttributeValue,
     attribute_values,
@@ -312,11 +307,11 @@ class RequestFactory:
         """A row's change kind, and the row without the field that held it."""
         if callable(self.change_kind):
             try:
-                return str(_plain(self.change_kind(row))), row
+                return str(plain_scalar(self.change_kind(row))), row
             except Exception as cause:
                 raise self._bad_kind(f"the callable raised {type(cause).__name__}.") from cause
         fields = dict(row_mapping(row))
-        return str(_plain(fields.pop(str(self.change_kind), None))), fields
+        return str(plain_scalar(fields.pop(str(self.change_kind), None))), fields
 
     def _bad_kind(self, fault: str) -> RowError:
         path = "change_kind" if callable(self.change_kind) else str(self.change_kind)
@@ -419,7 +414,7 @@ class RequestFactory:
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
         fields = row_mapping(row)
-        rank = _rank(fields[name]) if name in fields else None
+        rank = rank_of(fields[name]) if name in fields else None
         if rank is None:
             fault = (
                 "order_by needs a number, a string, bytes or a time here."
@@ -467,7 +462,7 @@ class RequestFactory:
         present = {name: fields[name] for name in names if name in fields}
         untold: dict[str, Any] = attribute_values(present) if is_delete(body) else {}
         name = str(self.order_by)
-        time = _plain_time(present.get(name))
+        time = plain_time(present.get(name))
         return untold if time is None else {**untold, name: time}
 
     def key_text_of(self, element: Any) -> str | None:
@@ -502,56 +497,8 @@ def _shape(row: Any) -> Any:
     return tuple(row) if type(row) is dict else type(row)
 
 
-def _plain_time(value: Any) -> datetime.date | ExactTime | None:
-    """A time as Python's own type has it, or in nanoseconds; None if it is neither."""
-    if isinstance(value, ExactTime):
-        return value
-    if isinstance(value, datetime.datetime):
-        return datetime.datetime.fromisoformat(datetime.datetime.isoformat(value))
-    if isinstance(value, datetime.date):
-        return datetime.date.fromordinal(value.toordinal())
-    return None
-
-
 def _ranks(rows: Iterable[Mapping[str, Any]], order_by: str) -> list[tuple[int, Any]]:
-    ranks = [_rank(row[order_by]) for row in rows]
+    ranks = [rank_of(row[order_by]) for row in rows]
     if None in ranks:
         raise NotUniformError
     return ranks  # type: ignore[return-value]
-
-
-def _plain(value: Any) -> Any:
-    """A scalar out of its Enum or its wire form, if it stands in one."""
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, dict) and len(value) == 1:
-        [(tag, content)] = value.items()
-        if tag == "N":
-            return decimal.Decimal(content)
-        if tag == "B" and isinstance(content, str):
-            return binascii.a2b_base64(content)
-        if tag in ("S", "B"):
-            return content
-    return value
-
-
-_NUMBER, _TEXT, _BYTES, _TIME = range(4)
-
-
-def _rank(value: Any) -> tuple[int, Any] | None:
-    """A value that compares with every other one, whatever their types; None if it can't."""
-    value = _plain(value)
-    if isinstance(value, datetime.datetime):
-        return _TIME, epoch_micros(value)
-    if isinstance(value, datetime.date):
-        return _TIME, epoch_micros(datetime.datetime.combine(value, datetime.time.min))
-    if hasattr(value, "micros"):  # Beam's Timestamp, and the text of a time in nanoseconds
-        return _TIME, value.micros
-    if isinstance(value, str):
-        return _TEXT, value
-    if isinstance(value, (bytes, bytearray)):
-        return _BYTES, bytes(value)
-    if isinstance(value, (int, float, decimal.Decimal)):
-        return None if decimal.Decimal(value).is_nan() else (_NUMBER, value)
-    value = comparable(value)
-    return None if value is None else _rank(value)
