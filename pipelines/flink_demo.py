@@ -94,16 +94,7 @@ def _streaming(client: Any, endpoint: str, runner: Sequence[str]) -> bool:
         log = Path(folder) / "board.jsonl"
         log.touch()
         print("\nStreaming: a departure board that changes, on Flink …", flush=True)
-        job = stream.start(
-            [
-                f"--changes={log}", f"--table_name={_BOARD}", f"--aws_region={REGION}",
-                f"--aws_endpoint={endpoint}", "--partitioned_by=flight", "--primary_key=flight",
-                f"--sink_flush_buffer_timeout={_TIMEOUT_MS}", *runner,
-                "--streaming", "--checkpointing_interval=1000", "--max_bundle_time_mills=100",
-                "--finish_bundle_before_checkpointing",  # else it may never begin: docs/flink.md
-                "--shutdown_sources_after_idle_ms=1",  # so that the job is over when its file is
-            ]
-        )  # fmt: skip
+        job = stream.start(_flags(log, endpoint, runner))
         board: dict[str, str] = {}
         for said, changes in _day():
             _append(log, changes)
@@ -118,6 +109,17 @@ def _streaming(client: Any, endpoint: str, runner: Sequence[str]) -> bool:
     for flight, status in sorted(_read(client).items())[:3]:
         print(f"  flight={flight}, status={status}")
     return _read(client) == board
+
+
+def _flags(log: Path, endpoint: str, runner: Sequence[str]) -> list[str]:
+    return [
+        f"--changes={log}", f"--table_name={_BOARD}", f"--aws_region={REGION}",
+        f"--aws_endpoint={endpoint}", "--partitioned_by=flight", "--primary_key=flight",
+        f"--sink_flush_buffer_timeout={_TIMEOUT_MS}", *runner,
+        "--streaming", "--checkpointing_interval=1000", "--max_bundle_time_mills=100",
+        "--finish_bundle_before_checkpointing",  # else it may never begin: docs/flink.md
+        "--shutdown_sources_after_idle_ms=1",  # so that the job is over when its file is
+    ]  # fmt: skip
 
 
 def _day() -> Iterator[tuple[str, list[dict[str, Any]]]]:

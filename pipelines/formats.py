@@ -488,15 +488,21 @@ def _parquet(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
         with _seekable(binary) as file:
             table = parquet.ParquetFile(file)
             _check_names(table.schema_arrow.names)
-            for batch in table.iter_batches(_BATCH_ROWS):
-                for found in _batch_records(_exact_times(batch), number):
-                    number = found.number
-                    yield found
+            for found in _table_records(table):
+                number = found.number
+                yield found
     except (pa.ArrowException, OSError) as cause:
         rest = f" after record {number}" if number else ""
         raise UnreadableFileError(
             f"is no complete Parquet file{rest}: {_first_line(cause)}"
         ) from cause
+
+
+def _table_records(table: Any) -> Iterator[Record | BadRecord]:
+    before = 0
+    for batch in table.iter_batches(_BATCH_ROWS):
+        yield from _batch_records(_exact_times(batch), before)
+        before += batch.num_rows
 
 
 def _batch_records(batch: Any, before: int) -> Iterator[Record | BadRecord]:

@@ -84,36 +84,49 @@ class DataGen(beam.PTransform[Any, Any]):
 
 def _field(table: Table, options: TableOptions, column: Column) -> dict[str, Any]:
     """What makes the values of a column."""
-    kind, prefix = column.type, f"fields.{column.name}"
-    how = options.text(f"{prefix}.kind", "random")
-    base = kind.name
-    made: dict[str, Any] = {"kind": how, "type": kind, "count": None}
+    how = options.text(f"fields.{column.name}.kind", "random")
+    made: dict[str, Any] = {"kind": how, "type": column.type, "count": None}
     if how == "sequence":
-        if base not in _COUNTED:
-            refuse_option(table, f"{prefix}.kind", f"datagen counts no values of type {kind}")
-        for key in ("start", "end"):
-            options.required(f"{prefix}.{key}")
-            made[key] = options.number(f"{prefix}.{key}", 0)
-        made["count"] = max(made["end"] - made["start"] + 1, 0)
-        return made
-    if how != "random":
-        refuse_option(
-            table, f"{prefix}.kind", f"Unsupported generator kind '{how}': random or sequence"
-        )
+        return made | _counted(table, options, column)
+    if how == "random":
+        return made | _drawn(table, options, column)
+    refuse_option(
+        table,
+        f"fields.{column.name}.kind",
+        f"Unsupported generator kind '{how}': random or sequence",
+    )
+
+
+def _counted(table: Table, options: TableOptions, column: Column) -> dict[str, Any]:
+    kind, prefix = column.type, f"fields.{column.name}"
+    if kind.name not in _COUNTED:
+        refuse_option(table, f"{prefix}.kind", f"datagen counts no values of type {kind}")
+    ends: dict[str, Any] = {}
+    for key in ("start", "end"):
+        options.required(f"{prefix}.{key}")
+        ends[key] = options.number(f"{prefix}.{key}", 0)
+    return {**ends, "count": max(ends["end"] - ends["start"] + 1, 0)}
+
+
+def _drawn(table: Table, options: TableOptions, column: Column) -> dict[str, Any]:
+    kind, prefix = column.type, f"fields.{column.name}"
     if not _is_made(kind):
         refuse_option(
             table, f"{prefix}.kind", f"datagen makes no values of type {kind} ({column.name})"
         )
+    base = kind.name
     low, high = _RANGES.get(base, (0, 1))
     number = Decimal if base == "DECIMAL" else float if base in ("FLOAT", "DOUBLE") else int
-    made["min"] = options.number(f"{prefix}.min", low, number)
-    made["max"] = options.number(f"{prefix}.max", high, number)
-    made["length"] = options.number(f"{prefix}.length", 3 if base in ("ARRAY", "MAP") else 100)
-    made["max-past"] = _duration_ms(table, options, f"{prefix}.max-past")
-    made["null-rate"] = options.number(f"{prefix}.null-rate", 0.0, float)
-    if made["min"] > made["max"]:
+    drawn: dict[str, Any] = {
+        "min": options.number(f"{prefix}.min", low, number),
+        "max": options.number(f"{prefix}.max", high, number),
+        "length": options.number(f"{prefix}.length", 3 if base in ("ARRAY", "MAP") else 100),
+        "max-past": _duration_ms(table, options, f"{prefix}.max-past"),
+        "null-rate": options.number(f"{prefix}.null-rate", 0.0, float),
+    }
+    if drawn["min"] > drawn["max"]:
         refuse_option(table, f"{prefix}.min", f"'{prefix}.min' must not exceed '{prefix}.max'")
-    return made
+    return drawn
 
 
 def _is_made(kind: SqlType) -> bool:
