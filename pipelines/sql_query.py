@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple, NoReturn
 
 import duckdb
@@ -22,7 +21,8 @@ from sqlglot import exp
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.errors import RowError, SourceNotSupportedError, SqlError
 from beam_dynamodb.sql_text import parsed, statements
-from beam_dynamodb.sql_types import TEXTS, Column, SqlType, convert_row
+from beam_dynamodb.sql_types import Column, SqlType, convert_row
+from pipelines.sql_arrow import arrow_family, arrow_type, family_of, from_arrow, to_arrow
 from pipelines.sql_casts import Untranslatable
 from pipelines.sql_functions import FlinkQuery, Source, in_duckdb
 from pipelines.sql_macros import connect
@@ -264,8 +264,8 @@ def _check_result(made: Plan, query: exp.Expr) -> None:
             f"Sink schema: {[each.name for each in made.targets]}"
         )
     for position, (found, wanted) in enumerate(zip(fields, made.targets, strict=True)):
-        family = _family(found.type)
-        if family not in (None, _FAMILIES[wanted.type.name]):
+        family = arrow_family(found.type)
+        if family not in (None, family_of(wanted.type)):
             insert.place.fail(
                 f"Column types of query result and sink for '{sink.name.text}' do not match. "
                 f"Cause: Incompatible types for sink column '{wanted.name}' at position "
@@ -291,113 +291,7 @@ def _fail(message: str, node: exp.Expr, insert: Insert) -> NoReturn:
     insert.place.fail(message)
 
 
-# --- types ---------------------------------------------------------------------------------
-
-_FAMILIES = {
-    **dict.fromkeys((*TEXTS, "INTERVAL YEAR TO MONTH"), "text"),
-    **dict.fromkeys(("BINARY", "VARBINARY", "BYTES"), "bytes"),
-    **dict.fromkeys(("TINYINT", "SMALLINT", "INT", "BIGINT"), "numbers"),
-    **dict.fromkeys(("DECIMAL", "FLOAT", "DOUBLE"), "numbers"),
-    "BOOLEAN": "booleans",
-    "DATE": "dates",
-    "TIME": "times of day",
-    "TIMESTAMP": "times",
-    "TIMESTAMP_LTZ": "instants",
-    "INTERVAL DAY TO SECOND": "intervals",
-    "ARRAY": "arrays",
-    "MAP": "maps",
-    "ROW": "rows",
-}  # fmt: skip
-
-
-def _family(kind: pa.DataType) -> str | None:
-    """What kind of values a result's column has; None where it has no type, as NULL alone."""
-    tests = (
-        (pa.types.is_null, None),
-        (pa.types.is_boolean, "booleans"),
-        (pa.types.is_integer, "numbers"),
-        (pa.types.is_floating, "numbers"),
-        (pa.types.is_decimal, "numbers"),
-        (pa.types.is_date, "dates"),
-        (pa.types.is_time, "times of day"),
-        (pa.types.is_timestamp, "instants" if getattr(kind, "tz", None) else "times"),
-        (pa.types.is_duration, "intervals"),
-        (pa.types.is_interval, "intervals"),
-        (pa.types.is_list, "arrays"),
-        (pa.types.is_map, "maps"),
-        (pa.types.is_struct, "rows"),
-        (pa.types.is_binary, "bytes"),
-        (pa.types.is_large_binary, "bytes"),
-    )
-    return next((name for test, name in tests if test(kind)), "text")
-
-
-_ARROW = {
-    "BOOLEAN": pa.bool_(),
-    "TINYINT": pa.int8(),
-    "SMALLINT": pa.int16(),
-    "INT": pa.int32(),
-    "BIGINT": pa.int64(),
-    "FLOAT": pa.float32(),
-    "DOUBLE": pa.float64(),
-    "DATE": pa.date32(),
-    "TIME": pa.time64("us"),
-    "TIMESTAMP": pa.timestamp("us"),
-    "TIMESTAMP_LTZ": pa.timestamp("us", "UTC"),
-    "INTERVAL DAY TO SECOND": pa.duration("us"),
-    **dict.fromkeys(("BINARY", "VARBINARY", "BYTES"), pa.binary()),
-}
-
-
-def _arrow(kind: SqlType) -> pa.DataType:
-    if kind.name == "DECIMAL":
-        return pa.decimal128(kind.precision, kind.scale)
-    if kind.name == "ARRAY":
-        return pa.list_(_arrow(kind.elements[0]))
-    if kind.name == "MAP":
-        return pa.map_(*map(_arrow, kind.elements))
-    if kind.name == "ROW":
-        return pa.struct([(name, _arrow(each)) for name, each in kind.fields])
-    return _ARROW.get(kind.name, pa.string())
-
-
-def _in_arrow(value: Any, kind: SqlType) -> Any:
-    """A value of a type as pyarrow takes it."""
-    if value is None:
-        return None
-    if kind.name in ("TIMESTAMP", "TIMESTAMP_LTZ") and isinstance(value, str):
-        return datetime.fromisoformat(value[:26] + ("+00:00" if value.endswith("Z") else ""))
-    if kind.name == "ARRAY":
-        return [_in_arrow(each, kind.elements[0]) for each in value]
-    if kind.name == "MAP":
-        of_key, of_value = kind.elements
-        return [(_in_arrow(k, of_key), _in_arrow(v, of_value)) for k, v in value.items()]
-    if kind.name == "ROW":
-        return {name: _in_arrow(value[name], each) for name, each in kind.fields}
-    return value
-
-
-_NESTED = ("TIMESTAMP", "TIMESTAMP_LTZ", "INTERVAL DAY TO SECOND", "ARRAY", "MAP", "ROW")
-
-
-def _from_arrow(value: Any, kind: SqlType) -> Any:
-    """A result's value as the sink's type takes it: the fields of a ROW go by position."""
-    if value is None:
-        return None
-    if kind.name == "ROW" and isinstance(value, dict):
-        return tuple(
-            _from_arrow(each, field)
-            for each, (_, field) in zip(value.values(), kind.fields, strict=False)
-        )
-    if kind.name == "INTERVAL DAY TO SECOND" and isinstance(value, pa.MonthDayNano):
-        if value.months:
-            raise ValueError("an interval of months is none of seconds")
-        return timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
-    if kind.name == "ARRAY" and isinstance(value, list):
-        return [_from_arrow(each, kind.elements[0]) for each in value]
-    if kind.name == "MAP" and isinstance(value, list):
-        return {key: _from_arrow(each, kind.elements[1]) for key, each in value}
-    return value
+# --- in DuckDB's words ---------------------------------------------------------------------
 
 
 def _quoted(name: str) -> str:
@@ -483,7 +377,7 @@ class _Batch:
     def __init__(self, source: Table | None) -> None:
         self._connection = connect()
         self._columns = source.columns if source else ()
-        self._arrow = pa.schema([(each.name, _arrow(each.type)) for each in self._columns])
+        self._arrow = pa.schema([(each.name, arrow_type(each.type)) for each in self._columns])
         self.fill([])
 
     def close(self) -> None:
@@ -506,13 +400,7 @@ class _Batch:
 
     def _arrays(self, batch: Sequence[Mapping[str, Any]]) -> list[pa.Array]:
         return [
-            pa.array(
-                [_in_arrow(row.get(each.name), each.type) for row in batch]
-                if each.type.name in _NESTED
-                else [row.get(each.name) for row in batch],
-                field.type,
-            )
-            for each, field in zip(self._columns, self._arrow, strict=True)
+            to_arrow([row.get(each.name) for row in batch], each.type) for each in self._columns
         ]
 
 
@@ -555,9 +443,7 @@ class Engine:
     def _sink_rows(self, result: pa.Table) -> Iterator[dict[str, Any]]:
         targets, constants = self._plan.targets, self._plan.constants
         columns = [
-            [_from_arrow(value, target.type) for value in values.to_pylist()]
-            if target.type.name in _NESTED
-            else values.to_pylist()
+            from_arrow(values, target.type)
             for values, target in zip(result.columns, targets, strict=True)
         ]
         names = [each.name for each in targets]
