@@ -27,15 +27,13 @@ from beam_dynamodb.errors import DynamoDBSinkError, OptionError, RowError
 from beam_dynamodb.replay import files_of
 from beam_dynamodb.requests import Delete, Put, row_of
 from pipelines.columns import Columns
+from pipelines.compressed import Part, UnreadableFileError, parts
 from pipelines.formats import (
     FORMATS,
     BadRecord,
-    Part,
     Record,
     Text,
-    UnreadableFileError,
     format_of,
-    parts,
     records,
 )
 from pipelines.live import Meter

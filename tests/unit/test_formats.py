@@ -17,13 +17,12 @@ from pyarrow import parquet
 
 from beam_dynamodb import Delete, OptionError, Put, RowError
 from pipelines.columns import Columns
+from pipelines.compressed import UnreadableFileError, parts
 from pipelines.formats import (
     BadRecord,
     Record,
     Text,
-    UnreadableFileError,
     format_of,
-    parts,
     records,
 )
 
