@@ -45,12 +45,13 @@ from beam_dynamodb.replay import takes_empty
 from beam_dynamodb.requests import row_of
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.values import attribute_value, row_mapping
-from pipelines.columns import Columns, names
+from pipelines.columns import Columns
 from pipelines.dry_run import Estimate, Judge, Reasons, estimate
 from pipelines.faults import cancelling, exit_code, quiet
-from pipelines.flags import add_sink_flags, is_in_process, read_flags
+from pipelines.flags import is_in_process, read_flags
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import WatchSink, counts_here, counts_of
+from pipelines.load_flags import keys_of, load_parser, reading
 from pipelines.new_table import Billing, create_table, describe
 from pipelines.progress import Counts, History, Total, shown
 from pipelines.report import html_report
@@ -104,10 +105,10 @@ def run(argv: Sequence[str]) -> Counts:
 
 
 def _run(argv: Sequence[str]) -> Counts | str:
-    arguments, sink, options = read_flags(_parser(), argv)
+    arguments, sink, options = read_flags(load_parser(_PROGRAM), argv)
     FileSystems.set_options(options)  # for what is read and written outside of the pipeline
     check_new(arguments.dead_letters)
-    keys = _keys(arguments)
+    keys = keys_of(arguments)
     source = _source(arguments, in_order=is_in_process(options))
     with quiet():
         if arguments.dry_run:
@@ -162,165 +163,11 @@ def _write_report(arguments: argparse.Namespace, history: History) -> None:
             raw.write(page.encode())
 
 
-# --- flags ---------------------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=_PROGRAM,
-        description="Loads files into a DynamoDB table. Flags of Beam follow the others.",
-        allow_abbrev=False,
-    )
-    _add_source_flags(parser.add_argument_group("what is read"))
-    _add_column_flags(parser.add_argument_group("how rows are made"))
-    _add_load_flags(parser.add_argument_group("how it is loaded"))
-    add_sink_flags(parser)
-    return parser
-
-
-def _add_source_flags(group: Any) -> None:
-    group.add_argument(
-        "--input",
-        required=True,
-        action="append",
-        help="Files: a path or a pattern, such as s3://bucket/*.parquet. Repeatable.",
-    )
-    group.add_argument(
-        "--format",
-        default="auto",
-        help="csv, json (lines, or an export of DynamoDB), dynamodb-json, parquet or avro. "
-        "Default: as each file's name says.",
-    )
-    group.add_argument("--encoding", default="utf-8", help="Of CSV and JSON files. Default: utf-8.")
-    group.add_argument("--delimiter", help="Between the cells of CSV. Default: a comma.")
-    group.add_argument("--rows", type=_count, help="Load only so many rows of each file.")
-
-
-def _add_column_flags(group: Any) -> None:
-    group.add_argument(
-        "--types",
-        default="",
-        metavar="COLUMN:TYPE,…",
-        help="DynamoDB's types of columns, such as user_id:N,tags:SS. Of CSV others are text.",
-    )
-    group.add_argument(
-        "--numbers", default="", metavar="NAMES", help="Columns that hold numbers: a,b."
-    )
-    group.add_argument(
-        "--rename", default="", metavar="COLUMN:ATTRIBUTE,…", help="Attributes' names: id:user_id."
-    )
-    group.add_argument("--drop", default="", metavar="NAMES", help="Columns to leave out: a,b.")
-    group.add_argument(
-        "--null", help="The text that stands for no value. Default: of CSV an empty cell."
-    )
-    group.add_argument(
-        "--set_separator", default=";", help="Between the members of a set. Default: a semicolon."
-    )
-    group.add_argument(
-        "--derive",
-        action="append",
-        default=[],
-        metavar="NAME=TEMPLATE",
-        help="An attribute made of columns, such as flight_id={carrier}{flight}. Repeatable.",
-    )
-    group.add_argument(
-        "--change_kind", metavar="NAME", help="The attribute that says +I, +U, -U or -D."
-    )
-    group.add_argument(
-        "--order_by", metavar="NAME", help="The attribute that is greatest in a key's latest row."
-    )
-
-
-def _add_load_flags(group: Any) -> None:
-    group.add_argument(
-        "--keys",
-        type=names,
-        default=[],
-        metavar="NAMES",
-        help="The table's key attributes, the partition key first: a,b. As --primary_key.",
-    )
-    group.add_argument(
-        "--delete",
-        action="store_true",
-        help="Delete the items whose keys the files hold, instead of writing rows.",
-    )
-    group.add_argument(
-        "--create_table",
-        nargs="?",
-        const="on-demand",
-        metavar="on-demand|provisioned:READ,WRITE",
-        help="Create the table first if there is none, with --keys. Default: on-demand.",
-    )
-    group.add_argument(
-        "--dead_letters",
-        metavar="PATH",
-        help="Put rows that cannot be read or written into this new file, as JSON lines, and go "
-        "on. Without it the first such row ends the load.",
-    )
-    group.add_argument("--report", metavar="PATH", help="Write a page with plots of the run.")
-    group.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="Write nothing; say what would be written, what it would cost and what would fail.",
-    )
-    group.add_argument(
-        "--price_per_million",
-        type=float,
-        metavar="PRICE",
-        help="For --dry_run: what a million write units cost.",
-    )
-    group.add_argument(
-        "--write_capacity",
-        type=float,
-        metavar="UNITS",
-        help="For --dry_run: write units a second. Default: what the table has, if it says.",
-    )
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
-
-
-def _columns(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "types": arguments.types,
-        "numbers": arguments.numbers,
-        "rename": arguments.rename,
-        "drop": arguments.drop,
-        "null": arguments.null,
-        "separator": arguments.set_separator,
-        "derive": arguments.derive,
-    }
-
-
-def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How the files are read, be it by the load or to look at the first rows."""
-    return {
-        "format": arguments.format,
-        "columns": _columns(arguments),
-        "csv_null": "",
-        "encoding": arguments.encoding,
-        "delimiter": arguments.delimiter,
-    }
+# --- the pipeline --------------------------------------------------------------------------
 
 
 def _source(arguments: argparse.Namespace, *, in_order: bool) -> ReadRows:
-    return ReadRows(arguments.input, rows=arguments.rows, in_order=in_order, **_reading(arguments))
-
-
-def _keys(arguments: argparse.Namespace) -> list[str]:
-    if arguments.keys and arguments.primary_key and arguments.keys != arguments.primary_key:
-        raise OptionError(
-            "'--keys' and '--primary_key' are the same; give one of them.", option="keys"
-        )
-    keys: list[str] = arguments.keys or arguments.primary_key
-    return keys
-
-
-# --- the pipeline --------------------------------------------------------------------------
+    return ReadRows(arguments.input, rows=arguments.rows, in_order=in_order, **reading(arguments))
 
 
 def _sink(
@@ -403,12 +250,12 @@ def _create_table(
 
 def _key_types(arguments: argparse.Namespace, keys: Sequence[str]) -> dict[str, str]:
     """DynamoDB's types of the key attributes: as told, else those of the first good row."""
-    columns = Columns.parse(**_columns(arguments))
+    columns = Columns.parse(**reading(arguments)["columns"])
     told = {columns.rename.get(name, name): tag for name, tag in columns.types.items()}
     if all(name in told for name in keys):
         return _checked_types({name: told[name] for name in keys})
     handled = bool(arguments.dead_letters)  # then a bad row ends nothing, nor does it tell types
-    rows = first_rows(arguments.input, only_good=handled, **_reading(arguments))
+    rows = first_rows(arguments.input, only_good=handled, **reading(arguments))
     found = (_tags(row, keys) for row in itertools.islice(rows, _MOST_LOOKED_AT))
     types = next(found, None)
     if types is None:

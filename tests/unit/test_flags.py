@@ -11,6 +11,7 @@ from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import SinkOptions
 from pipelines import load, replay
 from pipelines.flags import add_sink_flags, read_flags, refuse_misspelt, sink_options
+from pipelines.load_flags import load_parser
 
 
 def parsed(*argv):
@@ -98,8 +99,8 @@ def test_a_misspelt_flag_does_not_start_a_pipeline_that_lacks_what_was_meant(
     assert f"Did you mean '{meant}'" in told
 
 
-@pytest.mark.parametrize("main", [load, replay])
-def test_no_flag_of_beam_is_taken_for_a_misspelt_one(main):
+@pytest.mark.parametrize("parser", [load_parser("load"), replay._parser()], ids=["load", "replay"])
+def test_no_flag_of_beam_is_taken_for_a_misspelt_one(parser):
     beams = _BeamArgumentParser(add_help=False)
     for each in PipelineOptions.__subclasses__():
         if each.__module__.startswith("apache_beam."):
@@ -108,4 +109,4 @@ def test_no_flag_of_beam_is_taken_for_a_misspelt_one(main):
     assert "--runner" in flags
     # Flags that only a job server knows.
     flags += ["--parallelism=2", "--checkpointing_interval=1", "--object_reuse", "--attached_mode"]
-    refuse_misspelt(main._parser(), flags)
+    refuse_misspelt(parser, flags)
