@@ -67,7 +67,7 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-_LOGGER = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 # STS answers within a second; a worker that cannot reach it should say so soon.
 _CLIENT_CONFIG = Config(
@@ -499,7 +499,7 @@ def _find(options: CredentialsOptions, worker: _Worker) -> _Found:
         except _AbsentError as absence:
             absences.append(f"{source.name} ({absence})")
         else:
-            _LOGGER.info("%s gives AWS credentials from: %s", _asked(options), source.name)
+            _logger.info("%s gives AWS credentials from: %s", _asked(options), source.name)
             return _Found(source, credentials)
     raise CredentialsError(
         f"{_asked(options)} finds no AWS credentials on this worker. Looked at: "

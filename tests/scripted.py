@@ -94,6 +94,24 @@ def answer_all(peer: Peer) -> None:
         peer.answer(body)
 
 
+def half_an_answer(peer: Peer) -> None:
+    """A request's answer, and the end of the connection within its body."""
+    peer.request()
+    peer.send(answer(b"hello world")[:-4])
+
+
+def goes_stale(closed: threading.Event) -> Script:
+    """Answers one request, and closes the connection while it is idle."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.answer(b"first")
+        peer.sock.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    return script
+
+
 @dataclass
 class Scripted:
     """A running server.

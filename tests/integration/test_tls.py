@@ -23,7 +23,16 @@ from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 from beam_dynamodb.wire import Wire
 from tests.fakes import FakeClock
-from tests.scripted import Peer, Proxy, Scripted, answer, answer_all, closed_port, scripted
+from tests.scripted import (
+    Peer,
+    Proxy,
+    Scripted,
+    answer_all,
+    closed_port,
+    goes_stale,
+    half_an_answer,
+    scripted,
+)
 from tests.unit.test_wire import LONG, ask, failure, head, passing, poll_until, replies
 
 
@@ -130,14 +139,7 @@ def test_an_idle_connection_that_the_server_ends_is_replaced(
 
 def test_a_stale_connection_is_replaced(connect: Any, server_tls: ssl.SSLContext) -> None:
     closed = threading.Event()
-
-    def goes_stale(peer: Peer) -> None:
-        peer.request()
-        peer.answer(b"first")
-        peer.sock.shutdown(socket.SHUT_RDWR)
-        closed.set()
-
-    with scripted(goes_stale, answer_all, tls=server_tls) as server:
+    with scripted(goes_stale(closed), answer_all, tls=server_tls) as server:
         wire = connect(server)
         assert ask(wire).body == b"first"
         assert closed.wait(10)
@@ -145,13 +147,8 @@ def test_a_stale_connection_is_replaced(connect: Any, server_tls: ssl.SSLContext
         assert server.connections == 2
 
 
-def _within_the_body(peer: Peer) -> None:
-    peer.request()
-    peer.send(answer(b"hello world")[:-4])
-
-
 def _close_notify_within_the_body(peer: Peer) -> None:
-    _within_the_body(peer)
+    half_an_answer(peer)
     assert isinstance(peer.sock, ssl.SSLSocket)
     peer.sock.unwrap()
 
@@ -163,7 +160,7 @@ def _cut_without_close_notify(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [_within_the_body, _close_notify_within_the_body, _cut_without_close_notify]
+    "script", [half_an_answer, _close_notify_within_the_body, _cut_without_close_notify]
 )
 def test_an_answer_that_was_cut_short_is_none(
     connect: Any, server_tls: ssl.SSLContext, script: Any

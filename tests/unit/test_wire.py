@@ -24,6 +24,8 @@ from tests.scripted import (
     answer,
     answer_all,
     closed_port,
+    goes_stale,
+    half_an_answer,
     scripted,
     unreachable,
 )
@@ -437,14 +439,7 @@ def test_bytes_that_nobody_asked_for_end_an_idle_connection(connect: Any) -> Non
 
 def test_a_connection_that_went_stale_is_replaced(connect: Any) -> None:
     closed = threading.Event()
-
-    def goes_stale(peer: Peer) -> None:
-        peer.request()
-        peer.answer(b"first")
-        peer.sock.shutdown(socket.SHUT_RDWR)
-        closed.set()
-
-    with scripted(goes_stale, answer_all) as server:
+    with scripted(goes_stale(closed), answer_all) as server:
         wire = connect(server)
         assert ask(wire, b"a").body == b"first"
         assert closed.wait(LONG)
@@ -518,11 +513,6 @@ def _within_the_body(peer: Peer) -> None:
     peer.reset()
 
 
-def _half(peer: Peer) -> None:
-    peer.request()
-    peer.send(answer(b"hello world")[:-4])
-
-
 def _half_of_chunks(peer: Peer) -> None:
     peer.request()
     peer.send(FRAMES["chunks"][0][:-7])
@@ -543,7 +533,7 @@ def _nothing(peer: Peer) -> None:
         _before,
         _within_the_head,
         _within_the_body,
-        _half,
+        half_an_answer,
         _half_of_chunks,
         _only_continue,
         _nothing,
