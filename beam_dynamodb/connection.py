@@ -43,6 +43,11 @@ _FIRST_FINAL = 200
 
 _MOST_PARTS = 64
 """How many parts one call of the system gets; Linux and macOS take 1,024."""
+
+_IN_PROGRESS = frozenset([errno.EINPROGRESS, errno.EWOULDBLOCK])
+"""A connection is being made (the second is Windows' word for it)."""
+
+_TOLD_LENGTH = (b"content-length", b"transfer-encoding")
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Waits = Generator[int, None, None]
@@ -526,13 +531,6 @@ class _Answer:
             return
         self.keep_alive = self.parser.should_keep_alive()
         self.complete = True
-
-
-_IN_PROGRESS = frozenset([errno.EINPROGRESS, errno.EWOULDBLOCK])
-"""A connection is being made (the second is Windows' word for it)."""
-
-
-_TOLD_LENGTH = (b"content-length", b"transfer-encoding")
 
 
 def _cut_short() -> ConnectionResetError:
