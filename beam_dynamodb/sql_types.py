@@ -36,6 +36,9 @@ _FLOAT_MAX = 3.4028235677973366e38
 
 _EXACT = Context(prec=100)
 
+_MANY_DIGITS = 40
+"""More than any number of a declared type has before its point."""
+
 
 @dataclass(frozen=True, slots=True)
 class SqlType:
@@ -261,7 +264,11 @@ def _as_int(kind: SqlType, value: Any) -> int:
     if isinstance(value, str):
         if not _WHOLE.fullmatch(value):
             raise Refused(f"{kind} is declared, but the text is no integer")
-        return int(value)
+        # Python makes no integer of thousands of digits.
+        value = int(value) if len(value) <= _MANY_DIGITS else Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() >= _MANY_DIGITS:
+        # Python would compute for minutes what 1E+9999999 is as an integer.
+        raise Refused(f"{kind} is declared, but the number is out of its range")
     if isinstance(value, (int, float, Decimal)):
         try:
             whole = int(value)
@@ -279,10 +286,11 @@ def _decimal(kind: SqlType) -> Convert:
 
     def convert(value: Any) -> Decimal:
         number = _as_decimal(kind, _plain(value))
-        rounded = number.quantize(unit, rounding=ROUND_HALF_UP, context=_EXACT)
-        if rounded.adjusted() >= precision - scale and rounded:
-            raise Refused(f"{kind} is declared, but the number has more digits before the point")
-        return rounded
+        if number.adjusted() < _MANY_DIGITS or not number:
+            rounded = number.quantize(unit, rounding=ROUND_HALF_UP, context=_EXACT)
+            if rounded.adjusted() < precision - scale or not rounded:
+                return rounded
+        raise Refused(f"{kind} is declared, but the number has more digits before the point")
 
     return convert
 
