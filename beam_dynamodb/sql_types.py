@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from beam_dynamodb.faults import Refused, cause_of, row_error, step, within
-from beam_dynamodb.times import ExactTime, has_nanoseconds, period_text
+from beam_dynamodb.times import ExactTime, period_text
 from beam_dynamodb.values import row_mapping
 
 __all__ = ["TEXTS", "Column", "SqlType", "convert_part", "convert_row"]
@@ -31,6 +31,7 @@ Convert = Callable[[Any], Any]
 _INTEGERS = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64}
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 _PERIOD = re.compile(r"([+-]?)P(?:(\d+)Y)?(?:(\d+)M)?")
+_NANOSECONDS = re.compile(r"\.\d{6}(\d{1,3})")
 _FLOAT_MAX = 3.4028235677973366e38
 """From here on a double is no single but infinity."""
 
@@ -392,31 +393,32 @@ def _timestamp(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
         if type(value).__name__ == "datetime64":
             return value  # finer than Python's own; `values` writes it as it is
-        if has_nanoseconds(value) and not value.endswith("Z"):
-            return _exact(kind, value)
         moment = _moment(kind, value)
         if moment.tzinfo is not None:
             raise Refused(f"{kind} is declared, but the time has a zone; declare TIMESTAMP_LTZ")
-        return moment
+        return _as_fine(moment, value)
 
     return convert
 
 
 def _instant(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
-        if has_nanoseconds(value) and value.endswith("Z"):
-            return _exact(kind, value)
         moment = _moment(kind, value)
         if moment.tzinfo is None:
             raise Refused(f"{kind} is declared, but the time has no zone; declare TIMESTAMP")
-        return moment.astimezone(timezone.utc)
+        return _as_fine(moment.astimezone(timezone.utc), value)
 
     return convert
 
 
-def _exact(kind: SqlType, text: str) -> ExactTime:
-    _iso(kind, text[:26], datetime.fromisoformat)  # without what Python can't read
-    return ExactTime(text)
+def _as_fine(moment: datetime, value: Any) -> datetime | ExactTime:
+    """The moment with the nanoseconds that the text it was read from has beyond Python's own."""
+    found = _NANOSECONDS.search(value) if isinstance(value, str) else None
+    nanoseconds = found[1].ljust(3, "0") if found else "000"
+    if nanoseconds == "000":
+        return moment
+    zone = "Z" if moment.tzinfo else ""
+    return ExactTime(f"{moment.isoformat(timespec='microseconds')[:26]}{nanoseconds}{zone}")
 
 
 def _months(kind: SqlType) -> Convert:

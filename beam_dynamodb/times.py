@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from typing import Any
 
 from beam_dynamodb.faults import Refused
 
@@ -17,7 +16,6 @@ __all__ = [
     "date_text",
     "datetime_text",
     "epoch_micros",
-    "has_nanoseconds",
     "period_text",
     "scaled_text",
     "seconds_text",
@@ -41,7 +39,7 @@ class ExactTime(str):
     @classmethod
     def of(cls, text: str) -> ExactTime:
         """The time of such a text; raises ValueError where it is none."""
-        if not has_nanoseconds(text):
+        if not _EXACT.fullmatch(text):
             raise ValueError("it must be a time with nine digits after the seconds")
         exact = cls(text)
         _ = exact.micros
@@ -58,11 +56,6 @@ def epoch_micros(moment: datetime) -> int:
     """Microseconds since 1970; a moment without a time zone is taken for one of UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     return (aware - EPOCH) // MICROSECOND
-
-
-def has_nanoseconds(value: Any) -> bool:
-    """Whether a value is the text of a time as java.time prints it, with nine digits."""
-    return isinstance(value, str) and _EXACT.fullmatch(value) is not None
 
 
 def date_text(value: date) -> str:
