@@ -483,6 +483,8 @@ def _map(kind: SqlType) -> Convert:
                 made[key(name)] = value(each)
         except Exception as error:
             raise within(step(name), error) from cause_of(error)
+        if len(made) != len(values):
+            raise Refused(f"{kind} is declared, and two keys are the same in that type; rename one")
         return made
 
     return convert

@@ -124,6 +124,7 @@ REFUSED = [
     ("ARRAY<INT NOT NULL>", [None], "c[0]", "NOT NULL"),
     ("MAP<STRING, INT>", {"k": "x"}, "c.k", "INT is declared"),
     ("MAP<STRING, INT>", [1], "c", "the value is a list"),
+    ("MAP<INT, STRING>", {1: "a", "1": "b"}, "c", "two keys are the same"),
     ("ROW<a ROW<b INT>>", {"a": {"b": "x"}}, "c.a.b", "INT is declared"),
     ("ROW<a INT>", (1, 2), "c", "2 fields"),
     ("INT NOT NULL", None, "c", "NOT NULL, however, a null value is being written into it"),
