@@ -10,6 +10,7 @@ import base64
 import re
 import struct
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
@@ -299,6 +300,8 @@ def _decimal(kind: SqlType) -> Convert:
 def _as_decimal(kind: SqlType, value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
         raise _refuse(kind, value)
+    if isinstance(value, str) and "_" in value:  # which Python allows between digits
+        raise Refused(f"{kind} is declared, but the text is no number")
     try:
         number = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
@@ -360,6 +363,7 @@ def _date(kind: SqlType) -> Convert:
     def convert(value: Any) -> date:
         if isinstance(value, str):
             value = _iso(kind, value, date.fromisoformat)
+        value = _plain(value)  # numpy's days
         if isinstance(value, datetime) or not isinstance(value, date):
             raise _refuse(kind, value)
         return value
@@ -423,8 +427,9 @@ def _as_fine(moment: datetime, value: Any) -> datetime | ExactTime:
 
 def _months(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
-        if type(value).__name__ == "timedelta64":
+        if _is_numpy_duration(kind, value, of_months=True):
             return value
+        value = _plain(value)
         if isinstance(value, str):
             parts = _PERIOD.fullmatch(value.strip())
             if parts is None:
@@ -440,13 +445,26 @@ def _months(kind: SqlType) -> Convert:
 
 def _seconds(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
-        if isinstance(value, timedelta) or type(value).__name__ == "timedelta64":
+        if isinstance(value, timedelta) or _is_numpy_duration(kind, value, of_months=False):
             return value
+        value = _plain(value)
         if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
-            return timedelta(seconds=float(value))
+            try:
+                return timedelta(seconds=float(value))
+            except (ValueError, OverflowError):
+                raise Refused(f"{kind} is declared, but the number is no length of time") from None
         raise _refuse(kind, value)
 
     return convert
+
+
+def _is_numpy_duration(kind: SqlType, value: Any, *, of_months: bool) -> bool:
+    """Whether it is a timedelta64; refused where it counts seconds for months, or the reverse."""
+    if type(value).__name__ != "timedelta64":
+        return False
+    if value.dtype.name.endswith(("Y]", "M]")) != of_months:
+        raise Refused(f"{kind} is declared, but the value is a {value.dtype.name}")
+    return True
 
 
 def _array(kind: SqlType) -> Convert:
@@ -454,7 +472,7 @@ def _array(kind: SqlType) -> Convert:
 
     def convert(values: Any) -> list[Any]:
         if isinstance(values, (set, frozenset)):
-            values = sorted(values)
+            values = _in_order(kind, values)
         if not isinstance(values, (list, tuple)):
             values = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(values, (list, tuple)):
@@ -468,6 +486,16 @@ def _array(kind: SqlType) -> Convert:
         return made
 
     return convert
+
+
+def _in_order(kind: SqlType, values: AbstractSet[Any]) -> list[Any]:
+    # A set's order differs between processes, and the same row must give one item.
+    try:
+        return sorted(values)
+    except TypeError:
+        raise Refused(
+            f"{kind} is declared, and no order is known for the set; give a list"
+        ) from None
 
 
 def _map(kind: SqlType) -> Convert:
