@@ -204,7 +204,7 @@ class DynamoDB:
             )
         except ValueError as cause:
             raise CredentialsError(
-                f"The credentials of '{self._options.aws_credentials_provider}' cannot be used: "
+                f"The credentials of '{self._options.credentials.provider}' cannot be used: "
                 f"{cause}. Look for a stray line break where they are configured."
             ) from cause
 

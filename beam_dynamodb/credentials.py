@@ -510,8 +510,18 @@ def _find(options: CredentialsOptions, worker: _Worker) -> _Found:
 
 def _ready(source: _Source, options: CredentialsOptions, worker: _Worker) -> Credentials:
     credentials = source.load(options, worker)
-    credentials.get_frozen_credentials()  # some sources do nothing before they are asked
+    found = credentials.get_frozen_credentials()  # some sources do nothing before they are asked
+    for name, value in (("access key ID", found.access_key), ("secret key", found.secret_key)):
+        if value and not _KEY.fullmatch(value):
+            raise ValueError(
+                f"the {name} holds a blank, a line break or another character that no key has, "
+                "perhaps at its end"
+            )
     return credentials
+
+
+_KEY = re.compile(r"[!-~]+")
+"""All of ASCII that shows; what AWS gives out is of fewer characters."""
 
 
 def _asked(options: CredentialsOptions) -> str:

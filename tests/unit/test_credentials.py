@@ -164,6 +164,24 @@ def test_basic_without_a_key_names_the_option(
         find(home, "BASIC", **given)
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"access_key_id": "AKIA\n", "secret_key": SECRET}, "access key ID"),
+        ({"access_key_id": "AKIA", "secret_key": f"{SECRET}\n"}, "secret key"),
+        ({"access_key_id": "AKIA", "secret_key": f"{SECRET} "}, "secret key"),
+        ({"access_key_id": "AKIÄ", "secret_key": SECRET}, "access key ID"),
+    ],
+)
+def test_a_key_with_a_character_that_none_has_is_told_without_the_key(
+    home: Path, given: dict[str, str], named: str
+) -> None:
+    told = f"'BASIC' cannot get AWS credentials from: configured keys.*the {named} holds a blank"
+    with pytest.raises(CredentialsError, match=told) as refused:
+        find(home, "BASIC", **given)
+    assert SECRET not in str(refused.value)
+
+
 # --- ENV_VAR -------------------------------------------------------------------------------
 
 
