@@ -156,8 +156,10 @@ def _csv(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
         try:
             yield from _csv_records(lines, encoding, written.header)
         except (csv.Error, UnicodeError) as cause:
+            # Python 3.10 stops at a NUL, which later ones give in a cell.
+            reason = "it is in another encoding" if "NUL" in str(cause) else cause
             raise UnreadableFileError(
-                f"is no CSV file in {_shown(encoding)} after line {lines.line_num}: {cause}"
+                f"is no CSV file in {_shown(encoding)} after line {lines.line_num}: {reason}"
             ) from cause
 
 
