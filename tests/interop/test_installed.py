@@ -77,6 +77,7 @@ def test_the_wheel_takes_no_name_but_its_own_in_site_packages(wheel):
     assert "beam_dynamodb/pipelines/load.py" in names
     assert "beam_dynamodb/providers.yaml" in names
     assert "beam_dynamodb/py.typed" in names
+    assert not [each for each in names if each.endswith((".c", ".pyx"))]
     with zipfile.ZipFile(wheel) as archive:
         entry = next(each for each in names if each.endswith("entry_points.txt"))
         assert "beam-dynamodb = beam_dynamodb.cli:main" in archive.read(entry).decode()
