@@ -26,6 +26,7 @@ except ImportError:  # it was installed where there is no compiler
 __all__ = ["KeyReader", "key_text", "partition_of", "places_by_shard"]
 
 _SCALARS = "a key must be a string, a number or bytes"
+_GIVE = {"S": "a string", "N": "a number", "B": "bytes"}
 
 
 class KeyReader:
@@ -129,13 +130,15 @@ class KeyReader:
         self, item: Mapping[str, AttributeValue], name: str, kind: str | None, tag: str
     ) -> RowError:
         if kind is not None and tag in ("S", "N", "B"):
-            rule = f"the table's key has type {kind}, and this is of type {tag}"
+            rule = f"the table's key has type {kind}, and this is of type {tag}; give {_GIVE[kind]}"
             return self._refused(item, name, rule)
         return self._refused(item, name, _SCALARS)
 
     def _missing(self, name: str) -> RowError:
+        is_of_table = any(limit is not None for *_, limit in self.parts)
+        reason = "it is part of the table's key" if is_of_table else "'partitioned_by' names it"
         return RowError(
-            f"{name}: the row has no such attribute, and it is part of the key.",
+            f"{name}: the row has no such attribute, and {reason}.",
             code="MissingKey",
             path=name,
             table=self._table,

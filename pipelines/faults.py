@@ -26,13 +26,16 @@ _SOME_FAILED = 3
 _STOPPED = 130
 
 
-def exit_code(what: str, run: Callable[[], Any]) -> int:
+def exit_code(
+    what: str, run: Callable[[], Any], advice: Callable[[str], str] = lambda _: ""
+) -> int:
     """Runs what a command is for, and prints what came of it, or why nothing did.
 
     Args:
         what: What runs, in words: `load`.
         run: Runs it. Where what it gives has an attribute `failed`, that counts rows. Where Ctrl-C
             ends it, the text of its KeyboardInterrupt is told.
+        advice: What to say behind a fault, from what is told of it.
 
     Returns:
         0; 1 where it failed, 3 where some rows did, 130 where the user pressed Ctrl-C.
@@ -43,7 +46,8 @@ def exit_code(what: str, run: Callable[[], Any]) -> int:
         print(f"Stopped. {str(stop) or 'What was written stays written.'}", file=sys.stderr)
         return _STOPPED
     except Exception as fault:  # file systems and runners have errors of their own
-        print(f"The {what} failed. {words(fault)}", file=sys.stderr)
+        told = words(fault)
+        print(f"The {what} failed. {told}{advice(told)}", file=sys.stderr)
         return _FAILED
     print(done)
     return _SOME_FAILED if getattr(done, "failed", 0) else 0

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import re
 import sys
 import tempfile
 import uuid
@@ -62,6 +63,8 @@ __all__ = ["main", "run"]
 _PROGRAM = "python -m pipelines.load" if __name__ == "__main__" else "beam-dynamodb load"
 _NAMESPACE = "beam_dynamodb.load"
 _KEY_TYPES = ("S", "N", "B")
+_KEY_TYPE = re.compile(r"(\S+): the table's key has type ([SNB]), and this is of type")
+_NO_KEYS = re.compile(r": a Delete holds just the key attributes \((.+)\)")
 _MOST_LOOKED_AT = 1_000
 """Rows that are looked at for the types of keys, so that a misspelt key is told soon."""
 
@@ -82,7 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as this module says.
     """
-    return exit_code("load", lambda: _run(sys.argv[1:] if argv is None else argv))
+    return exit_code("load", lambda: _run(sys.argv[1:] if argv is None else argv), _advice)
+
+
+def _advice(text: str) -> str:
+    """What to say in the command, for the two faults of who loads a first file."""
+    typed, deleted = _KEY_TYPE.search(text), _NO_KEYS.search(text)
+    if typed:
+        return f" Say it with --types={typed[1]}:{typed[2]}."
+    if deleted:
+        return f" With --keys={deleted[1].replace(', ', ',')} the other columns are left out."
+    return ""
 
 
 def run(argv: Sequence[str]) -> Counts:

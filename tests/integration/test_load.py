@@ -95,6 +95,17 @@ def test_bad_row_without_dead_letters_ends_the_load_and_names_the_column(tmp_pat
     assert "column 'n'" in capsys.readouterr().err
 
 
+def test_what_the_command_has_to_say_about_the_key_is_told(tmp_path, flags, capsys):
+    path = written("a.csv", "id,n\n1,2\n", tmp_path)
+    assert load.main([f"--input={path}", *flags, "--types=id:N"]) == 1
+    told = capsys.readouterr().err
+    assert "id: the table's key has type S, and this is of type N; give a string." in told
+    assert told.endswith(" Say it with --types=id:S.\n")
+    assert load.main([f"--input={path}", *flags, "--delete"]) == 1
+    told = capsys.readouterr().err
+    assert told.endswith("(id). With --keys=id the other columns are left out.\n")
+
+
 def test_missing_column_is_named(tmp_path, flags, capsys):
     path = written("a.csv", "id,m\na,1\n", tmp_path)
     assert load.main([f"--input={path}", *flags]) == 1

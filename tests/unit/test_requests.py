@@ -121,6 +121,14 @@ def test_a_delete_row_without_any_known_key_says_what_to_set() -> None:
     assert caught.value.code == "MissingKey"
 
 
+def test_a_missing_attribute_is_told_with_who_names_it() -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, ("customr",))
+    with pytest.raises(RowError, match="customr: the row has no such.*'partitioned_by' names it"):
+        factory.request(ROW, 0)
+    with pytest.raises(RowError, match="number: the row has no such.*part of the table's key"):
+        ORDERS.request({"customer": "ann"}, 0)
+
+
 def test_a_delete_row_uses_partitioned_by_where_the_tables_key_is_unknown() -> None:
     factory = RequestFactory("orders", None, ("customer", "number"), change_kind="op")
     assert body(factory, {**ROW, "op": "-D"}) == {"DeleteRequest": {"Key": KEY}}
