@@ -338,8 +338,9 @@ def _partitioned_by(stream: TokenStream, body: _Body) -> tuple[str, ...]:
     names = name_list(stream)
     for name in names:
         if name.text not in body.columns:
-            near = difflib.get_close_matches(name.text, body.columns, n=1)
-            hint = f". Did you mean '{near[0]}'?" if near else ""
+            by_lower = {each.lower(): each for each in body.columns}
+            near = difflib.get_close_matches(name.text.lower(), by_lower, n=1)
+            hint = f". Did you mean '{by_lower[near[0]]}'?" if near else ""
             name.fail(
                 f"Partition column '{name.text}' not defined in the table schema. "
                 f"Available columns: {list(body.columns)}{hint}"
@@ -380,6 +381,17 @@ _WITH_LENGTH = ("CHAR", "VARCHAR", "BINARY", "VARBINARY")
 _PLAIN = ("STRING", "BYTES", "BOOLEAN", "TINYINT", "SMALLINT", "INT", "BIGINT", "FLOAT", "DATE")
 _MOST = {"TIME": 9, "TIMESTAMP": 9, "TIMESTAMP_LTZ": 9, "DECIMAL": 38}
 _UNITS = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND")
+_ELSEWHERE = {
+    "BLOB": "BYTES",
+    "DATETIME": "TIMESTAMP",
+    "LONG": "BIGINT",
+    "NUMBER": "DECIMAL",
+    "REAL": "FLOAT",
+    "TEXT": "STRING",
+    "UUID": "STRING",
+}
+"""What other databases call a type of Flink's."""
+
 _REFUSED = ("MULTISET", "RAW", "NULL", "SYMBOL", "VARIANT", "UNKNOWN")
 
 
@@ -406,7 +418,8 @@ def sql_type(stream: TokenStream) -> SqlType:
 def _refuse_type(place: Token, name: str) -> NoReturn:
     if name in _REFUSED:
         place.fail(f"Converter not found for {name}: no value of this type can be written")
-    near = difflib.get_close_matches(name, _readers(), n=1)
+    known = [_ELSEWHERE[name]] if name in _ELSEWHERE else []
+    near = known or difflib.get_close_matches(name, _readers(), n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     place.fail(f"SQL parse failed. Unknown type '{place.text}'.{hint}")
 

@@ -76,6 +76,13 @@ def _positive(value: object) -> int:
     return number
 
 
+def _milliseconds(value: object) -> int:
+    try:
+        return _positive(value)
+    except ValueError as fault:
+        raise ValueError(f"{fault}; it counts milliseconds, without a unit") from None
+
+
 def _batch_size(value: object) -> int:
     number = _positive(value)
     if number > BATCH_MAX_REQUESTS:
@@ -123,7 +130,7 @@ def _endpoint(value: object) -> str:
         complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         complete = False
-    if not complete:
+    if not complete or re.search(r"\s", url):
         raise ValueError(f"must be a URL such as https://host:8000 with its scheme, not '{url}'")
     if parts.username or parts.query or parts.fragment:
         raise ValueError("must be a plain URL, without user, query or fragment")
@@ -422,7 +429,7 @@ class SinkOptions:
         "sink.flush-buffer.timeout",
         _SINK,
         "Long",
-        _positive,
+        _milliseconds,
         5_000,
         "Threshold time in ms for an element to be in a buffer before flushing.",
     )
@@ -439,7 +446,7 @@ class SinkOptions:
         "sink.retry.timeout",
         _SINK,
         "Long",
-        _positive,
+        _milliseconds,
         300_000,
         "Time in ms without any progress on a table after which failed requests are no longer "
         "retried.",
@@ -466,7 +473,7 @@ class SinkOptions:
         "sink.http-client.read-timeout",
         _HTTP,
         "Integer",
-        _positive,
+        _milliseconds,
         360_000,
         "Timeout in ms for each read to the underlying socket.",
     )

@@ -185,6 +185,7 @@ WRONG = [
     ("CREATE TABLE t (a INT) /* b", 1, 24, "has no end"),
     (of("a INT") + ";\n x", 4, 2, "a second statement"),
     (of("a INTT"), 2, 5, "Unknown type 'INTT'. Did you mean INT?"),
+    (of("a TEXT"), 2, 5, "Unknown type 'TEXT'. Did you mean STRING?"),
     (of("a MULTISET<INT>"), 2, 5, "Converter not found for MULTISET"),
     (of("a TIMESTAMP(3) WITH TIME ZONE"), 2, 18, "TIMESTAMP WITH TIME ZONE"),
     (of("a DECIMAL(39, 2)"), 2, 13, "between 1 and 38"),
@@ -206,6 +207,7 @@ WRONG = [
         2, 32, "at most two columns",
     ),
     (of("a INT", " PARTITIONED BY (b)"), 3, 19, "Available columns: ['a']"),
+    (of("user_id INT", " PARTITIONED BY (USER_ID)"), 3, 19, "Did you mean 'user_id'?"),
     (
         of("a INT, b INT, PRIMARY KEY (a) NOT ENFORCED", " PARTITIONED BY (b)"),
         1, 14, "must name the columns of PRIMARY KEY",
