@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import boto3
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
+    S3Options,
     StandardOptions,
     _BeamArgumentParser,
 )
@@ -29,6 +32,7 @@ __all__ = [
     "refuse_misspelt",
     "refuse_secrets",
     "sink_options",
+    "use_files",
 ]
 
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -91,6 +95,28 @@ def in_process_unless_named(options: PipelineOptions) -> PipelineOptions:
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or _IN_PROCESS
     return options
+
+
+def use_files(options: PipelineOptions, paths: Iterable[str | None]) -> None:
+    """Makes Beam's options count for what is read and written outside of the pipeline too.
+
+    Args:
+        options: Those of Beam.
+        paths: What will be read and written.
+
+    Raises:
+        OptionError: A path is in S3, and this process, which would open it, has no credentials.
+    """
+    FileSystems.set_options(options)
+    in_s3 = [path for path in paths if path and path.startswith("s3://")]
+    # Workers elsewhere may have what this machine has not.
+    if not in_s3 or not is_in_process(options) or options.view_as(S3Options).s3_access_key_id:
+        return
+    if boto3.Session().get_credentials() is None:  # Beam would ask S3 again for ten minutes
+        raise OptionError(
+            f"There are no AWS credentials for {in_s3[0]} on this machine. Set AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+        )
 
 
 def is_in_process(options: PipelineOptions) -> bool:

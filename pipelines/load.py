@@ -49,7 +49,7 @@ from beam_dynamodb.values import attribute_value, row_mapping
 from pipelines.columns import Columns
 from pipelines.dry_run import Estimate, Judge, Reasons, estimate
 from pipelines.faults import cancelling, exit_code, quiet
-from pipelines.flags import is_in_process, read_flags
+from pipelines.flags import is_in_process, read_flags, use_files
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import WatchSink, counts_here, counts_of
 from pipelines.load_flags import keys_of, load_parser, reading
@@ -119,7 +119,7 @@ def run(argv: Sequence[str]) -> Counts:
 
 def _run(argv: Sequence[str]) -> Counts | str:
     arguments, sink, options = read_flags(load_parser(_PROGRAM), argv)
-    FileSystems.set_options(options)  # for what is read and written outside of the pipeline
+    use_files(options, [*arguments.input, arguments.dead_letters, arguments.report])
     check_new(arguments.dead_letters)
     keys = keys_of(arguments)
     source = _source(arguments, in_order=is_in_process(options))

@@ -21,14 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import WriteToDynamoDB
 from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
 from pipelines.faults import exit_code, run_to_end
-from pipelines.flags import add_sink_flags, read_flags
+from pipelines.flags import add_sink_flags, read_flags, use_files
 from pipelines.letters import check_new
 from pipelines.live import sink_metric
 
@@ -92,7 +91,7 @@ def run(argv: Sequence[str]) -> Summary:
         DynamoDBSinkError: A record, or a table, cannot be written.
     """
     arguments, sink, options = read_flags(_parser(), argv)
-    FileSystems.set_options(options)
+    use_files(options, [*arguments.input, arguments.dead_letters])
     check_new(arguments.dead_letters)
     pipeline = beam.Pipeline(options=options)
     _build(pipeline, arguments, sink)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.runners.runner import PipelineResult
@@ -35,7 +34,12 @@ from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
 from pipelines.faults import exit_code, run_to_end
-from pipelines.flags import in_process_unless_named, refuse_misspelt, refuse_secrets
+from pipelines.flags import (
+    in_process_unless_named,
+    refuse_misspelt,
+    refuse_secrets,
+    use_files,
+)
 from pipelines.letters import FailedRows, check_new
 from pipelines.live import metric, sink_metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
@@ -117,7 +121,8 @@ def _run(argv: Sequence[str]) -> Summary | str:
     options = in_process_unless_named(PipelineOptions([*_flags(script), *rest]))
     if arguments.check or not plans:
         return f"The script is right: {len(script.tables)} tables, {len(plans)} INSERTs."
-    FileSystems.set_options(options)
+    paths = [table.options.get("path") for table in script.tables.values()]
+    use_files(options, [*paths, arguments.dead_letters])
     check_new(arguments.dead_letters)
     options.view_as(StandardOptions).streaming |= _is_streaming(plans)
     pipeline = beam.Pipeline(options=options)

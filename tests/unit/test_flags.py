@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import SinkOptions
-from pipelines import load, replay
-from pipelines.flags import add_sink_flags, read_flags, refuse_misspelt, sink_options
+from pipelines import load, replay, sql
+from pipelines.flags import (
+    add_sink_flags,
+    in_process_unless_named,
+    read_flags,
+    refuse_misspelt,
+    sink_options,
+    use_files,
+)
 from pipelines.load_flags import load_parser
 
 
@@ -110,3 +119,40 @@ def test_no_flag_of_beam_is_taken_for_a_misspelt_one(parser):
     # Flags that only a job server knows.
     flags += ["--parallelism=2", "--checkpointing_interval=1", "--object_reuse", "--attached_mode"]
     refuse_misspelt(parser, flags)
+
+
+SCRIPT = """
+CREATE TABLE files (a INT)
+  WITH ('connector' = 'filesystem', 'path' = 's3://bucket/a.csv', 'format' = 'csv');
+CREATE TABLE shown (a INT) WITH ('connector' = 'print');
+INSERT INTO shown SELECT a FROM files;
+"""
+
+
+@pytest.fixture
+def without_credentials(tmp_path, monkeypatch):
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(FileSystems, "_pipeline_options", None)  # and puts back what was there
+    return tmp_path
+
+
+@pytest.mark.parametrize("main", [load, replay, sql])
+def test_s3_is_not_asked_for_minutes_where_nobody_has_credentials(
+    main, without_credentials, capsys
+):
+    (without_credentials / "job.sql").write_text(SCRIPT, encoding="utf-8")
+    sink = ["--input=s3://bucket/a.csv", "--table_name=abc", "--aws_region=us-east-2"]
+    assert main.main([str(without_credentials / "job.sql")] if main is sql else sink) == 1
+    assert "There are no AWS credentials for s3://bucket/a.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags", [["--s3_access_key_id=AKIA"], ["--runner=DataflowRunner"]], ids=["keys", "elsewhere"]
+)
+def test_s3_is_asked_where_somebody_may_have_credentials(flags, without_credentials):
+    options = in_process_unless_named(PipelineOptions(flags))
+    use_files(options, ["s3://bucket/a.csv"])
+    assert FileSystems._pipeline_options is options
