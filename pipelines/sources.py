@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -254,12 +255,16 @@ def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:
 
     Raises:
         OptionError: There is no pattern.
-        SourceError: A pattern matches no file.
+        SourceError: A pattern matches no file, or is a folder.
     """
     if not patterns:
         raise OptionError("No input files are named.", option="input")
     listed = patterns.split(",") if isinstance(patterns, str) else patterns
     files = files_of(map(str.strip, listed), _no_file)
+    for path in files:
+        if Path(path).is_dir():
+            text = f"{path} is a folder: name its files, as {path}/*.csv does."
+            raise SourceError(text, file=path, code="NoFile")
     return [files[path] for path in sorted(files)]
 
 

@@ -148,6 +148,11 @@ def test_missing_file_is_named(tmp_path, flags, capsys):
     assert "nothing.csv" in capsys.readouterr().err
 
 
+def test_a_folder_is_told_to_be_none_of_the_files(tmp_path, flags, capsys):
+    assert load.main([f"--input={tmp_path}", *flags]) == 1
+    assert f"{tmp_path} is a folder: name its files" in capsys.readouterr().err
+
+
 def test_wrong_option_is_refused_before_anything_is_read(flags, capsys):
     assert load.main(["--input=nowhere", "--sink_batch_max_size=26", *flags]) == 1
     assert "sink_batch_max_size" in capsys.readouterr().err
