@@ -30,6 +30,10 @@ UNTRUSTED_ADVICE = (
 )
 """What to do where a server's certificate is not trusted."""
 
+_LONGEST_IDLE = 60.0
+"""Seconds after which an idle connection is not used again, as in AWS's own clients: what stands
+between may have forgotten it without a word, and then no answer comes until the read timeout."""
+
 PAUSE = 0.5
 """Seconds without a poll from which on a server that is ready then is not blamed for them."""
 
@@ -210,6 +214,8 @@ class Connection:
         self._is_cut = False
         self._was_paused = False
         self.reusable = False
+        if now - self.idle_since > _LONGEST_IDLE:
+            self._connected = False
         self._steps = self._exchange(request, seen_open=seen_open)
 
     def step(self, now: float, fault: WireError | None = None) -> Reply | None:

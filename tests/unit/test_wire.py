@@ -448,6 +448,22 @@ def test_a_connection_that_went_stale_is_replaced(connect: Any) -> None:
         assert server.connections == 2
 
 
+@pytest.mark.parametrize(("seconds", "connections"), [(59.0, 1), (61.0, 2)])
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    connect: Any, seconds: float, connections: int
+) -> None:
+    # A gateway in between may have forgotten it: then nothing comes back, not even a reset.
+    clock = FakeClock()
+    with scripted(answer_all) as server:
+        wire = connect(server, clock=clock)
+        assert ask(wire, b"a").body == b"a"
+        clock.now += seconds
+        assert wire.poll(0.0) == []
+        assert ask(wire, b"b").body == b"b"
+        assert ask(wire, b"c").body == b"c"
+        assert server.connections == connections
+
+
 @pytest.mark.parametrize("ending", ["closed", "reset", "closed within the answer"])
 def test_a_request_that_the_server_may_have_got_is_not_sent_again(
     connect: Any, ending: str
