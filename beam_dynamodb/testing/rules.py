@@ -273,6 +273,8 @@ class FakeDynamoDB:
 
     def _delete_table(self, request: dict[str, Any], _call: _Call) -> dict[str, Any]:
         table = self._table(request.get("TableName"))
+        if table.description.get("DeletionProtectionEnabled"):
+            raise Refused("The table is protected against deletion: disable that first")
         del self._tables[table.name]
         return {"TableDescription": {**table.described(), "TableStatus": "DELETING"}}
 
@@ -368,6 +370,9 @@ class FakeDynamoDB:
     def _scan(self, request: dict[str, Any], _call: _Call) -> dict[str, Any]:
         table = self._table(request.get("TableName"))
         limit = _limit(request, default=None)
+        select = request.get("Select", "ALL_ATTRIBUTES")
+        if select not in ("ALL_ATTRIBUTES", "COUNT"):
+            raise Refused("Select must be ALL_ATTRIBUTES or COUNT where nothing is projected")
         items: list[Item] = []
         size, last = 0, None
         for key, data in table.after(_start_key(table, request)):
@@ -377,7 +382,7 @@ class FakeDynamoDB:
                 last = key
                 break
         answer: dict[str, Any] = {"Count": len(items), "ScannedCount": len(items)}
-        if request.get("Select", "ALL_ATTRIBUTES") != "COUNT":
+        if select != "COUNT":
             answer["Items"] = items
         if last is not None:
             answer["LastEvaluatedKey"] = table.key_item(last)
@@ -411,6 +416,9 @@ _MEMBERS: dict[str, set[str]] = {
 
 _TYPES: dict[str, type] = {
     "AttributeDefinitions": list,
+    "BillingMode": str,
+    "ConsistentRead": bool,
+    "DeletionProtectionEnabled": bool,
     "ExclusiveStartTableName": str,
     "GlobalSecondaryIndexes": list,
     "KeySchema": list,
@@ -420,7 +428,9 @@ _TYPES: dict[str, type] = {
     "RequestItems": dict,
     "ReturnConsumedCapacity": str,
     "ReturnValues": str,
+    "Select": str,
     "TableName": str,
+    "Tags": list,
 }
 
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
 from beam_dynamodb.sizes import stored_size
-from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey, is_table_name
+from beam_dynamodb.table import ITEM_MAX_BYTES
 from beam_dynamodb.testing.attributes import (
     Item,
     Key,
     KeyPart,
     Refused,
     key_of,
-    key_parts,
     stored_item,
 )
+from beam_dynamodb.testing.schemas import is_plain_name, schema_of
 
 __all__ = ["Change", "Table", "created_table", "plain_name", "size_of"]
 
@@ -125,21 +125,14 @@ def created_table(request: Mapping[str, Any], region: str, account: str, now: fl
     """The table that a CreateTable asks for.
 
     Raises:
-        Refused: Its name, key or throughput is not as DynamoDB has it.
+        Refused: Its name, key, indexes or throughput are not as DynamoDB has them.
     """
     name = request.get("TableName")
-    if not isinstance(name, str) or not is_table_name(name) or ":" in name:
+    if not is_plain_name(name):
         raise Refused("TableName must have 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'")
-    types = _attribute_types(request.get("AttributeDefinitions"))
-    key = _key_from(request.get("KeySchema"), types)
-    indexed = _index_parts(request, types, key)
-    if {part.name for part in (*key, *indexed)} != types.keys():
-        raise Refused(
-            "One or more parameter values were invalid: The attributes in key schema must "
-            "match the attributes defined in attribute definitions."
-        )
+    schema = schema_of(request)
     arn = f"arn:aws:dynamodb:{region}:{account}:table/{name}"
-    return Table(name, arn, _description(request, arn, now), key, indexed)
+    return Table(str(name), arn, _description(request, arn, now), *schema)
 
 
 def plain_name(name: str, region: str, account: str) -> str:
@@ -153,79 +146,20 @@ def size_of(data: bytes) -> int:
     return stored_size(orjson.loads(data))
 
 
-def _objects(members: Any) -> list[dict[str, Any]]:
-    """The objects of a list, which may be missing."""
-    found = [] if members is None else members
-    if type(found) is not list or not all(type(each) is dict for each in found):
-        raise Refused("A list of objects was expected.", code="SerializationException")
-    return found
-
-
-def _named(members: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Objects that say an attribute, with its name."""
-    found = _objects(members)
-    if not all(isinstance(each.get("AttributeName"), str) for each in found):
-        raise Refused("AttributeName must be a string.", code="SerializationException")
-    return [(each["AttributeName"], each) for each in found]
-
-
-def _attribute_types(definitions: Any) -> dict[str, str]:
-    types = {name: each.get("AttributeType", "") for name, each in _named(definitions)}
-    if not types or not all(kind in ("S", "N", "B") for kind in types.values()):
-        raise Refused("AttributeDefinitions: Member must satisfy enum value set: [B, N, S]")
-    return types
-
-
-def _key_from(schema: Any, types: Mapping[str, str]) -> tuple[KeyPart, ...]:
-    elements = _named(schema)
-    roles = tuple(element.get("KeyType") for _, element in elements)
-    names = tuple(name for name, _ in elements)
-    if roles not in (("HASH",), ("HASH", "RANGE")):
-        raise Refused(
-            "Invalid KeySchema: The first KeySchemaElement is not a HASH key type, or there is "
-            "more than a HASH and a RANGE key"
-        )
-    if len(set(names)) < len(names):
-        raise Refused("Invalid KeySchema: Two keys can not have the same name")
-    for name in names:
-        if name not in types:
-            raise Refused(f"Key attribute {name} is not specified in AttributeDefinitions")
-    return key_parts(TableKey(names, tuple(types[name] for name in names)))  # type: ignore[misc]
-
-
-def _index_parts(
-    request: Mapping[str, Any], types: Mapping[str, str], key: Iterable[KeyPart]
-) -> tuple[KeyPart, ...]:
-    """The key attributes of the secondary indexes that are not the table's own."""
-    own = {part.name for part in key}
-    indexes = [
-        index
-        for kind in ("GlobalSecondaryIndexes", "LocalSecondaryIndexes")
-        for index in _objects(request.get(kind))
-    ]
-    parts = (part for index in indexes for part in _key_from(index.get("KeySchema"), types))
-    return tuple({part: None for part in parts if part.name not in own})
-
-
 def _description(request: Mapping[str, Any], arn: str, now: float) -> dict[str, Any]:
-    on_demand = request.get("BillingMode") == "PAY_PER_REQUEST"
-    throughput = request.get("ProvisionedThroughput")
-    if not on_demand and throughput is None:
-        raise Refused("No provisioned throughput specified for the table")
-    if on_demand and throughput is not None:
-        raise Refused(
-            "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode "
-            "is PAY_PER_REQUEST"
-        )
     kept = ("TableName", "AttributeDefinitions", "KeySchema",
-            "GlobalSecondaryIndexes", "LocalSecondaryIndexes")  # fmt: skip
+            "GlobalSecondaryIndexes", "LocalSecondaryIndexes",
+            "DeletionProtectionEnabled")  # fmt: skip
     description = {name: request[name] for name in kept if request.get(name)}
     none = {"ReadCapacityUnits": 0, "WriteCapacityUnits": 0}
     description |= {
         "CreationDateTime": now,
-        "ProvisionedThroughput": {"NumberOfDecreasesToday": 0, **(throughput or none)},
+        "ProvisionedThroughput": {
+            "NumberOfDecreasesToday": 0,
+            **(request.get("ProvisionedThroughput") or none),
+        },
         "TableArn": arn,
     }
-    if on_demand:
+    if request.get("BillingMode") == "PAY_PER_REQUEST":
         description["BillingModeSummary"] = {"BillingMode": "PAY_PER_REQUEST"}
     return description

@@ -230,6 +230,99 @@ WRONG_KEYS = {
     "no-attributes": {},
 }
 
+
+def index(*key: str, name: str = "by-x", **changed: Any) -> dict[str, Any]:
+    roles = zip(key, ("HASH", "RANGE"), strict=False)
+    keys = [{"AttributeName": each, "KeyType": role} for each, role in roles]
+    return {
+        "IndexName": name,
+        "KeySchema": keys,
+        "Projection": {"ProjectionType": "ALL"},
+        **changed,
+    }
+
+
+def with_global(*indexes: dict[str, Any]) -> dict[str, Any]:
+    return {"GlobalSecondaryIndexes": list(indexes)}
+
+
+def with_local(*indexes: dict[str, Any], **key: str) -> dict[str, Any]:
+    """A table with local indexes and the key (pk: S, sk: S), or another one."""
+    definition = schema(**(key or {"pk": "S", "sk": "S", "x": "S"}))
+    return {**definition, "LocalSecondaryIndexes": list(indexes)}
+
+
+def projected(*names: str, kind: str = "INCLUDE") -> dict[str, Any]:
+    return {"ProjectionType": kind, "NonKeyAttributes": list(names)}
+
+
+def provisioned(read: Any, write: Any, *indexes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "BillingMode": "PROVISIONED",
+        "ProvisionedThroughput": {"ReadCapacityUnits": read, "WriteCapacityUnits": write},
+        **(with_global(*indexes) if indexes else {}),
+    }
+
+
+UNITS = {"ReadCapacityUnits": 1, "WriteCapacityUnits": 1}
+
+WRONG_TABLES = {
+    "throughput": {"BillingMode": "PROVISIONED"},
+    "no-reads": provisioned(0, 1),
+    "no-word-of-writes": provisioned(1, None),
+    "too-many-reads": provisioned(40_001, 1),
+    "index-without-throughput": provisioned(1, 1, index("pk")),
+    "index-without-writes": provisioned(
+        1, 1, index("pk", ProvisionedThroughput={"ReadCapacityUnits": 1})
+    ),
+    "undefined": {"AttributeDefinitions": [{"AttributeName": "q", "AttributeType": "S"}]},
+    "type": {"AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "BOOL"}]},
+    "unused": {"AttributeDefinitions": schema(pk="S", q="S")["AttributeDefinitions"]},
+    "twice": {
+        "AttributeDefinitions": [
+            {"AttributeName": "pk", "AttributeType": kind} for kind in ("S", "N")
+        ]
+    },
+    "no-key": {"KeySchema": []},
+    "no-hash": {"KeySchema": [{"AttributeName": "pk", "KeyType": "RANGE"}]},
+    "same": {"KeySchema": [{"AttributeName": "pk", "KeyType": kind} for kind in ("HASH", "RANGE")]},
+    "empty-name": schema(**{"": "S"}),
+    "long-name": schema(**{"p" * 256: "S"}),
+    "long-name-in-bytes": schema(**{"ü" * 128: "S"}),
+    "no-indexes": with_global(),
+    "nameless-index": with_global(index("pk", name="")),
+    "name-of-index": with_global(index("pk", name="b c")),
+    "same-indexes": with_global(index("pk"), index("pk")),
+    "index-of-unknown": with_global(index("q")),
+    "21-indexes": with_global(*(index("pk", name=f"by-{n}") for n in range(21))),
+    "no-projection": with_global(index("pk", Projection={})),
+    "projection": with_global(index("pk", Projection={"ProjectionType": "SOME"})),
+    "includes-nothing": with_global(index("pk", Projection=projected())),
+    "all-and-more": with_global(index("pk", Projection=projected("x", kind="ALL"))),
+    "includes-twice": with_global(index("pk", Projection=projected("x", "x"))),
+    "includes-nameless": with_global(index("pk", Projection=projected(""))),
+    "local-without-range": with_local(index("pk"), pk="S", sk="S"),
+    "local-of-hash-table": with_local(
+        index("pk", "x"), pk="S", x="S"
+    ) | {"KeySchema": schema(pk="S")["KeySchema"]},
+    "local-of-other-hash": with_local(index("x", "sk")),
+    "local-and-global": with_local(index("pk", "x")) | with_global(index("pk")),
+    "6-locals": with_local(
+        *(index("pk", name, name=f"by-{name}") for name in "abcdef"),
+        **dict.fromkeys(["pk", "sk", *"abcdef"], "S"),
+    ),
+}  # fmt: skip
+
+TABLES = {
+    "long-name": schema(**{"ü" * 127: "S"}),
+    "20-indexes": with_global(*(index("pk", name=f"by-{n}") for n in range(20))),
+    "local": with_local(index("pk", "x")),
+    "local-like-table": with_local(index("pk", "sk"), pk="S", sk="S"),
+    "keys-only": with_global(index("pk", Projection={"ProjectionType": "KEYS_ONLY"})),
+    "included": with_global(index("pk", Projection=projected("x", "y"))),
+    "provisioned": provisioned(1, 40_000, index("pk", ProvisionedThroughput=UNITS)),
+}
+
 SHAPES = {
     "string": {},
     "numbers": {"n": {"N": "1234567.89"}, "m": {"N": "-1E-20"}, "z": {"N": "0"}},
@@ -524,25 +617,28 @@ class Rules:
         with refused(NOT_FOUND):
             tables.client.delete_table(TableName=name)
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"BillingMode": "PROVISIONED"},
-            {"AttributeDefinitions": [{"AttributeName": "q", "AttributeType": "S"}]},
-            {"AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "BOOL"}]},
-            {"AttributeDefinitions": schema(pk="S", q="S")["AttributeDefinitions"]},
-            {"KeySchema": []},
-            {"KeySchema": [{"AttributeName": "pk", "KeyType": "RANGE"}]},
-            {"KeySchema": [{"AttributeName": "pk", "KeyType": kind} for kind in ("HASH", "RANGE")]},
-        ],
-        ids=["throughput", "undefined", "type", "unused", "no-key", "no-hash", "same"],
-    )
+    @pytest.mark.parametrize("change", WRONG_TABLES.values(), ids=WRONG_TABLES)
     def test_impossible_table_is_refused(self, tables: Tables, change: dict[str, Any]) -> None:
         name = f"bad-{uuid.uuid4().hex}"
         with refused():
             tables.client.create_table(TableName=name, **{**schema(pk="S"), **change})
         with refused(NOT_FOUND):
             tables.client.describe_table(TableName=name)
+
+    @pytest.mark.parametrize("change", TABLES.values(), ids=TABLES)
+    def test_table_may_have_many_shapes(self, tables: Tables, change: dict[str, Any]) -> None:
+        name = f"good-{uuid.uuid4().hex}"
+        tables.client.create_table(TableName=name, **{**schema(pk="S"), **change})
+        told = tables.client.describe_table(TableName=name)["Table"]
+        assert told["KeySchema"] == change.get("KeySchema", schema(pk="S")["KeySchema"])
+
+    def test_protected_table_is_not_deleted(self, tables: Tables) -> None:
+        name = f"protected-{uuid.uuid4().hex}"
+        definition = schema(pk="S")
+        tables.client.create_table(TableName=name, DeletionProtectionEnabled=True, **definition)
+        with refused():
+            tables.client.delete_table(TableName=name)
+        assert tables.client.describe_table(TableName=name)
 
     def test_provisioned_table_tells_its_throughput(self, tables: Tables) -> None:
         name = f"provisioned-{uuid.uuid4().hex}"
@@ -620,6 +716,8 @@ class Rules:
         assert "Items" not in page
         with refused():
             tables.client.scan(TableName=table, Limit=0)
+        with refused():
+            tables.client.scan(TableName=table, Select="SOME")
         with refused():
             tables.client.scan(TableName=table, ExclusiveStartKey={"pk": {"S": "a"}})
 
