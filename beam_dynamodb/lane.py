@@ -162,6 +162,13 @@ class Lane:
         """Whether all it accepted has come to its end."""
         return not (self._flights or self._ready or self._later or self._parts)
 
+    @property
+    def is_as_new(self) -> bool:
+        """Whether nothing that it holds or has seen matters to what comes next."""
+        return (
+            self.is_empty and self.stuck_since is None and not self.pace.is_slowed and not self._hot
+        )
+
     # --- what comes in -------------------------------------------------------------------
 
     def accept(self, requests: Requests) -> int:
@@ -247,6 +254,11 @@ class Lane:
             batch.noted = True
 
     # --- what goes out -------------------------------------------------------------------
+
+    def has_next(self, *, full: bool) -> bool:
+        """Whether `next_flight` is worth asking: mostly it is not, where there are many tables."""
+        enough = self._ready_count >= self._max_batch if full else self._ready_count > 0
+        return enough or bool(self._parts)
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.

@@ -43,6 +43,9 @@ _KEY_RANGE = "KeyRangeThroughputExceeded"
 _NEXT_ANSWER = 0.02
 """Seconds for which the next answer is worth waiting for, where requests would wait instead."""
 
+_MOST_KEPT = 10
+"""How many tables' lanes stay from bundle to bundle; to look at a thousand costs milliseconds."""
+
 _LONGEST_WAIT = 1.0
 """Seconds; the longest single wait, so that a change elsewhere in the process is noticed."""
 
@@ -190,6 +193,8 @@ class Writer:
         while self.held:
             self._turn()
         self._settle()
+        if len(self._lanes) > _MOST_KEPT:
+            self._lanes = {name: each for name, each in self._lanes.items() if not each.is_as_new}
 
     def abandon(self) -> None:
         """Waits until what was sent is settled, and forgets everything else.
@@ -283,7 +288,9 @@ class Writer:
         now = self._clock()
         for lane in self._lanes.values():
             lane.wake(now)
-            while lane.flights < lane.pace.limit and self._take_place():
+            while (
+                lane.has_next(full=full) and lane.flights < lane.pace.limit and self._take_place()
+            ):
                 flight = lane.next_flight(now, full=full)
                 if flight is None:
                     self._places.give(1)

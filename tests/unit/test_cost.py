@@ -167,3 +167,23 @@ def test_a_partition_key_that_was_hot_makes_no_later_row_cost_more() -> None:
 
     assert len(sent("N1:1")) == 1_000 / 25
     assert calls(lambda: sent("N1:1")).total() < calls(sent).total() + 50
+
+
+@pytest.mark.parametrize("seen", [100, 1_000])
+def test_tables_of_earlier_bundles_make_no_later_row_cost_more(seen: int) -> None:
+    echo = Echo()
+    writer = Writer(echo, WriterLimits(25, 300.0, Gate(50), Gate(10_000)))
+
+    def bundle(table: str) -> None:
+        row = RequestFactory(table, TableKey(("user_id",))).request(ELEMENTS[0], 0)
+        assert row is not None
+        writer.write(Requests.of([row]))
+        writer.finish()
+        writer.take_tally()
+
+    bundle("t")
+    alone = calls(lambda: bundle("t")).total()
+    for number in range(seen):
+        bundle(f"t{number}")
+    assert calls(lambda: bundle("t")).total() < 2 * alone
+    assert echo.batches == [1] * (seen + 5)

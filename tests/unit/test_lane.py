@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import pytest
 
 from beam_dynamodb.lane import Batch, Flight, Lane
 from beam_dynamodb.retry import Pace
@@ -249,3 +251,30 @@ def test_where_the_key_is_forgotten_on_the_way_all_go_in_the_order_of_their_arri
         seen.append(versions(flight))
         lane.landed(flight, ())
     assert seen == [[0], [2, 1], [3, 4], [5]]
+
+
+def _stick(lane: Lane) -> None:
+    lane.stuck_since = 0.0
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda lane: accept(lane, request("b")),
+        lambda lane: flown(lane, "b"),
+        lambda lane: lane.later(land(lane, flown(lane, "b"), [0]), 9.0),
+        lambda lane: lane.apart(land(lane, flown(lane, "b"), [0])),
+        lambda lane: lane.heat("S1:b", 9.0),
+        lambda lane: lane.pace.answered(0, throttled=1.0),
+        _stick,
+    ],
+    ids=["ready", "flying", "put off", "apart", "hot", "slowed", "stuck"],
+)
+def test_a_lane_is_as_new_until_something_is_left_of_what_happened(
+    happens: Callable[[Lane], object],
+) -> None:
+    lane = Lane("t", 2, Pace(9))
+    lane.landed(flown(lane, "a"), ())
+    assert lane.is_as_new
+    happens(lane)
+    assert not lane.is_as_new
