@@ -16,7 +16,10 @@ from beam_dynamodb.connection import Reply
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.numbers import canonical_number
 
-__all__ = ["content_of", "fault_of", "in_words", "matching"]
+__all__ = ["NO_MESSAGE", "content_of", "fault_of", "in_words", "matching"]
+
+NO_MESSAGE = "no message"
+"""What an error of DynamoDB says that comes without a text, or as another's page."""
 
 
 def fault_of(reply: Reply, explain: Callable[..., ServiceError]) -> ServiceError | None:
@@ -52,7 +55,7 @@ def _explained(
     hint = reply.headers.get("x-amz-retry-after", "")
     return explain(
         code,
-        str(content.get("message") or content.get("Message") or "no message"),
+        str(content.get("message") or content.get("Message") or NO_MESSAGE),
         status=reply.status,
         retry_after=int(hint) / 1000 if hint.isdecimal() else None,
         reasons=tuple(
@@ -126,32 +129,47 @@ def in_words(code: str, message: str, where: str) -> str:
         where: Which table, and where it is.
     """
     told = f"{code} for {where}: {_without_contents(message)}"
-    advice = _ADVICE.get(code)
+    advice = _NOT_AWS if _FOREIGN.fullmatch(code) else _ADVICE.get(code)
     return f"{told.rstrip('.')}. {advice}" if advice else told
 
 
+_NOT_AWS = (
+    "That is no answer of DynamoDB's: check 'aws.endpoint', and HTTPS_PROXY, HTTP_PROXY and "
+    "NO_PROXY."
+)
+_FOREIGN = re.compile(r"HTTP (?!408|413|429)[234]\d\d")
+"""The codes of answers without a code of AWS, where they are no faults that pass."""
+
+_DENIED = (
+    "Allow dynamodb:BatchWriteItem on the table, and kms:Decrypt on a key of its own, "
+    "to the identity that 'aws.credentials.provider' gives."
+)
+_UNKNOWN_KEY = "AWS does not know the access key: check 'aws.credentials.provider' and its options."
+_BAD_SIGNATURE = (
+    "The secret key does not fit the access key, or this machine's clock is wrong: check "
+    "'aws.credentials.provider' and its options."
+)
+_NOT_RENEWED = (
+    "The credentials expired and no newer ones could be had: check 'aws.credentials.provider'."
+)
 _ADVICE = {
     "ResourceNotFoundException": (
         "Create the table, or check 'table-name', 'aws.region' and 'aws.endpoint'."
     ),
-    "AccessDeniedException": (
-        "Allow dynamodb:BatchWriteItem on the table to the identity that "
-        "'aws.credentials.provider' gives."
-    ),
-    "UnrecognizedClientException": (
-        "AWS does not know the access key: check 'aws.credentials.provider' and its options."
-    ),
-    "InvalidSignatureException": (
-        "The secret key does not fit the access key, or this machine's clock is wrong: check "
-        "'aws.credentials.provider' and its options."
-    ),
+    "AccessDeniedException": _DENIED,
+    "AccessDenied": _DENIED,
+    "UnrecognizedClientException": _UNKNOWN_KEY,
+    "InvalidClientTokenId": _UNKNOWN_KEY,
+    "InvalidSignatureException": _BAD_SIGNATURE,
+    "SignatureDoesNotMatch": _BAD_SIGNATURE,
     "RequestTimeTooSkewed": "Set this machine's clock.",
     "RequestExpired": "Set this machine's clock.",
     "ConnectionError": "Check 'aws.endpoint', 'aws.region' and the network.",
     "ProxyError": "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
-    "ExpiredTokenException": (
-        "The credentials expired and no newer ones could be had: check 'aws.credentials.provider'."
-    ),
+    "BadResponse": _NOT_AWS,
+    "UnknownOperationException": _NOT_AWS,
+    "ExpiredTokenException": _NOT_RENEWED,
+    "ExpiredToken": _NOT_RENEWED,
 }
 
 _CONTENTS = re.compile(r"\[.*\]|\{.*\}|(?<=Value )'.*'(?= at ')|(?<=numeric value: ).*")

@@ -23,7 +23,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from beam_dynamodb import credentials
-from beam_dynamodb.answers import content_of, fault_of, in_words, matching
+from beam_dynamodb.answers import NO_MESSAGE, content_of, fault_of, in_words, matching
 from beam_dynamodb.connection import UNTRUSTED_ADVICE, Reply, Target
 from beam_dynamodb.credentials import FrozenCredentials
 from beam_dynamodb.endpoint import endpoint_of, host_header, target_of, warn_of_plain_http
@@ -57,6 +57,8 @@ _FAULTS = {
     botocore.exceptions.ReadTimeoutError: "ReadTimeout",
 }
 """What the faults of botocore that come without an answer are called on our own wire."""
+_NO_DESCRIPTION = (AttributeError, KeyError, TypeError, ValueError)
+"""What comes of JSON that no DynamoDB sends, and of what was cut short: to botocore it is empty."""
 _NO_ANSWER = (CredentialsError, ResponseParserError, botocore.exceptions.BotoCoreError)
 
 
@@ -319,10 +321,6 @@ class DynamoDB:
             error = self._refusal(refusal.response, table)
             headers = refusal.response["ResponseMetadata"].get("HTTPHeaders", {})
             return self.heal(error, headers.get("date"), used, skew)
-        except KeyError as cause:  # botocore takes an answer that was cut short as an empty one
-            error = self.explain("BadResponse", "the answer is not that of a DescribeTable", table)
-            error.__cause__ = cause
-            return error
         except _NO_ANSWER as cause:
             codes = [code for kind, code in _FAULTS.items() if isinstance(cause, kind)]
             code = codes[0] if codes else "ConnectionError"
@@ -330,12 +328,19 @@ class DynamoDB:
             error = self.explain(code, text, table)
             error.__cause__ = cause
             return error
+        except _NO_DESCRIPTION as cause:
+            error = self.explain("BadResponse", "the answer is not that of a DescribeTable", table)
+            error.__cause__ = cause
+            return error
 
     def _refusal(self, response: Any, table: str) -> ServiceError:
         metadata = response.get("ResponseMetadata", {})
+        code, message = (response["Error"].get(name, "") for name in ("Code", "Message"))
+        if code.isdecimal():  # what botocore makes of an answer without a code, and of its page
+            code, message = f"HTTP {code}", NO_MESSAGE
         return self.explain(
-            response["Error"].get("Code", "Unknown"),
-            response["Error"].get("Message", ""),
+            code or "Unknown",
+            message,
             table,
             status=metadata.get("HTTPStatusCode", 0),
             request_id=metadata.get("RequestId"),

@@ -303,17 +303,34 @@ def test_a_describe_table_that_keeps_failing_is_a_clear_error(
     assert "'visits'" in failed.value.message
 
 
-def test_a_describe_table_answered_by_no_dynamodb_is_a_clear_error() -> None:
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        ("200 OK", b"<html>Log in here</html>", "BadResponse"),
+        ("200 OK", b"[]", "BadResponse"),
+        ("200 OK", b'{"Table":"Log in here"}', "BadResponse"),
+        ("200 OK", b"\x1f\x8b\x08", "BadResponse"),
+        ("400 Bad Request", b'["Log in here"]', "BadResponse"),
+        ("400 Bad Request", b'{"__type":4,"message":5}', "BadResponse"),
+        ("302 Found", b"", "HTTP 302"),
+        ("403 Forbidden", b"<html>Log in here</html>", "HTTP 403"),
+    ],
+)
+def test_a_describe_table_answered_by_no_dynamodb_is_a_clear_error(
+    status: str, body: bytes, code: str
+) -> None:
     def captive_portal(peer: Peer) -> None:
         while peer.request()[0]:
-            peer.answer(b"<html>Log in here</html>")
+            peer.answer(body, status)
 
     with scripted(captive_portal) as server:
         given = options(aws_endpoint=f"http://127.0.0.1:{server.port}")
         service = DynamoDB(given, user_agent="test")
         with pytest.raises(ServiceError) as failed:
             service.table_key("visits")
-    assert failed.value.code == "BadResponse"
+    assert failed.value.code == code
+    assert "check 'aws.endpoint', and HTTPS_PROXY" in failed.value.message
+    assert "Log in" not in failed.value.message
 
 
 def test_a_refused_port_is_a_clear_error() -> None:

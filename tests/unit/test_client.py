@@ -408,6 +408,9 @@ def test_a_retry_hint_that_is_no_number_is_ignored(asked: Any, hint: str) -> Non
     [
         ("ResourceNotFoundException", "table-name"),
         ("AccessDeniedException", "dynamodb:BatchWriteItem"),
+        ("AccessDeniedException", "kms:Decrypt"),
+        ("SignatureDoesNotMatch", "aws.credentials.provider"),
+        ("UnknownOperationException", "aws.endpoint"),
         ("UnrecognizedClientException", "aws.credentials.provider"),
         ("ExpiredTokenException", "aws.credentials.provider"),
         ("RequestExpired", "clock"),
@@ -418,6 +421,20 @@ def test_an_error_says_what_to_do(asked: Any, code: str, advice: str) -> None:
     error = error_of(answer)
     assert error.code == code
     assert advice in error.message
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["204 No Content", "302 Found", "400 Bad Request", "407 Proxy Authentication Required"],
+)
+def test_an_answer_from_elsewhere_says_what_to_check(asked: Any, status: str) -> None:
+    body = b"" if status.startswith("204") else b"<html><body>hush</body></html>"
+    answer, _, _ = asked(body, status)
+    error = error_of(answer)
+    assert error.code == f"HTTP {status[:3]}"
+    assert "'aws.endpoint', and HTTPS_PROXY" in error.message
+    assert "hush" not in error.message
+    assert judge(error) is Verdict.FATAL
 
 
 @pytest.mark.parametrize(
