@@ -167,6 +167,11 @@ class DynamoDB:
                 self._keys[table] = self._describe(table)
             return self._keys[table]
 
+    def forget_keys(self) -> None:
+        """Lets each table's key be asked for again."""
+        with self._describing:
+            self._keys.clear()
+
     def channel(self) -> DynamoDBChannel:
         """A new channel, for one thread."""
         return DynamoDBChannel(self, self._target, self._options)

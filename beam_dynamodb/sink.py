@@ -205,6 +205,12 @@ class Sink:
                 self._factories[table] = self._new_factory(table)
             return self._factories[table]
 
+    def forget_tables(self) -> None:
+        """One is gone: when it is made again, its key may be another one."""
+        with self._lock:
+            self._factories.clear()
+            self.service.forget_keys()
+
     def _new_factory(self, table: str) -> RequestFactory:
         settings = self._settings
         if not is_table_name(table):

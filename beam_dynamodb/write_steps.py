@@ -21,7 +21,7 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
-from beam_dynamodb.errors import WriteError
+from beam_dynamodb.errors import ServiceError, WriteError
 from beam_dynamodb.failing import FAILED, Failing
 from beam_dynamodb.meters import Fractions, Meters
 from beam_dynamodb.packs import Order, Pack, elements_of, origin_of
@@ -83,8 +83,10 @@ class _Writing(Failing):
         try:
             work(writer)
             return self._outputs(writer.take_tally())
-        except BaseException:
+        except BaseException as fault:
             self._end_writer()
+            if isinstance(fault, ServiceError) and fault.code == "ResourceNotFoundException":
+                self._sink.forget_tables()
             raise
 
     def _end_writer(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
+from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.testing import (
     AccessDenied,
     Faults,
@@ -19,11 +20,14 @@ from beam_dynamodb.testing import (
     Throttle,
     Unprocessed,
 )
+from beam_dynamodb.to_request import ToRequest
 from beam_dynamodb.write_requests import Requests
 from beam_dynamodb.write_steps import WriteBundle
 from tests.beam.helpers import (
     LEGACY,
+    TABLE,
     Rows,
+    given,
     input_of,
     pipeline,
     replay,
@@ -121,6 +125,33 @@ def test_a_bundle_that_fails_upstream_leaves_nothing_on_its_way() -> None:
         with pytest.raises(Exception, match=r"\{id: 1\}"):
             run_rows(server, rows, sink_batch_max_size=5)
         assert server.stats().in_flight == 0
+
+
+def test_a_table_that_was_made_again_with_another_key_is_asked_for_it_anew() -> None:
+    with serving() as server:
+        settings = sink(server)._settings
+        to_request = ToRequest(settings, None, 1, travel=False)
+        write = WriteBundle(settings, None)
+        for step in (to_request, write):
+            step.setup()
+
+        def bundle() -> None:  # as a worker runs both steps, and runs them again
+            for step in (to_request, write):
+                step.start_bundle()
+            packs = [pack for row, _ in ROWS for pack in given(to_request, row)]
+            for pack in [*packs, *to_request.finish_bundle()]:
+                list(write.process(pack.value))
+            list(write.finish_bundle())
+
+        bundle()
+        assert len(server.db.items(TABLE)) == 50
+        server.db.call("DeleteTable", {"TableName": TABLE})
+        with pytest.raises(ServiceError, match="ResourceNotFound"):
+            bundle()
+        server.db.create_table(TABLE, {"id": "N", "v": "N"})
+        bundle()  # by the old key, of the rows of one id all but the latest would give way
+        assert len(server.db.items(TABLE)) == len(ROWS)
+        write.teardown()
 
 
 def test_a_bundle_that_the_runner_tries_again_ends_as_the_replay() -> None:
