@@ -108,6 +108,7 @@ class Lane:
         meets: Whether any of those accepted last met another one of its fence.
         stuck_since: When the first call failed since anything was written, if one did.
         failed_at: When the last call failed.
+        told_at: When it was last told that nothing is written, or that began.
         settled_at: When it is known of every call what became of it.
     """
 
@@ -118,6 +119,7 @@ class Lane:
         self.meets = False
         self.stuck_since: float | None = None
         self.failed_at = 0.0
+        self.told_at = 0.0
         self.settled_at = 0.0
         self._max_batch = max_batch
         self._ready: deque[Batch] = deque()

@@ -6,6 +6,7 @@ the rest, and waits for all answers. Knows neither Beam nor HTTP.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,8 @@ from beam_dynamodb.retry import Backoff, Pace, Verdict, judge
 from beam_dynamodb.write_requests import Request, Requests
 
 __all__ = ["Failure", "Tally", "Writer", "WriterLimits"]
+
+_logger = logging.getLogger(__name__)
 
 _UNPROCESSED = ServiceError(
     "UnprocessedItems: DynamoDB had no capacity for the item", code="UnprocessedItems", status=200
@@ -42,6 +45,14 @@ _KEY_RANGE = "KeyRangeThroughputExceeded"
 
 _NEXT_ANSWER = 0.02
 """Seconds for which the next answer is worth waiting for, where requests would wait instead."""
+
+_TOLD_EVERY = 30.0
+"""Seconds without progress on a table after which it is told, again and again, why that is so."""
+
+_STUCK = (
+    "Nothing was written to table '%s' for %.0f s; after %.0f s ('sink.retry.timeout') its records "
+    "fail. %s"
+)
 
 _MOST_KEPT = 10
 """How many tables' lanes stay from bundle to bundle; to look at a thousand costs milliseconds."""
@@ -385,9 +396,13 @@ class Writer:
         # Where nobody tried for longer than the longest backoff, the input was slow, not the table.
         paused = flight.sent - lane.failed_at > self._backoff.cap + _SETTLED_AFTER
         if lane.stuck_since is None or paused:
-            lane.stuck_since = now
+            lane.stuck_since = lane.told_at = now
         lane.failed_at = now
-        return now - lane.stuck_since >= self._limits.retry_timeout
+        stuck = now - lane.stuck_since
+        if now - lane.told_at >= _TOLD_EVERY:
+            lane.told_at = now
+            _logger.warning(_STUCK, lane.table, stuck, self._limits.retry_timeout, error.message)
+        return stuck >= self._limits.retry_timeout
 
     def _throttle(
         self, flight: Flight, left: Sequence[int], error: ServiceError, until: float

@@ -480,6 +480,24 @@ def test_a_throttled_table_does_not_slow_the_others() -> None:
 # --- the budget ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("broken_for", [10, 100])
+def test_it_is_told_now_and_then_why_nothing_is_written(
+    caplog: pytest.LogCaptureFixture, broken_for: int
+) -> None:
+    bench = Bench(script=[], retry_timeout=300.0)
+    until = bench.clock.now + broken_for
+    bench.table.faults = Faults(lambda *_: Throttle() if bench.clock.now < until else None)
+    bench.run([1, 2])
+    told = [record.getMessage() for record in caplog.records if "Nothing" in record.msg]
+    assert len(told) <= broken_for // 30
+    assert bool(told) is (broken_for > 60), "no wait is longer than 20 s"
+    for each in told:
+        assert each.startswith(f"Nothing was written to table '{TABLE}' for ")
+        assert "300 s ('sink.retry.timeout')" in each
+        assert "ProvisionedThroughputExceededException" in each
+    assert bench.stored() == {1: 0, 2: 1}
+
+
 def test_the_time_between_two_bundles_is_not_time_without_progress() -> None:
     bench = Bench(script=[], then=Throttle(), retry_timeout=30.0)
     bench.run([1])
