@@ -401,8 +401,12 @@ class DynamoDBChannel:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more batch may be sent now."""
-        return self._wire.has_room
+        """Whether one more batch may be sent now.
+
+        Not before an answer was looked at that is there already: without credentials each batch may
+        wait for their source, in vain.
+        """
+        return not self._unsent and self._wire.has_room
 
     def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
         """Signs and sends a batch."""

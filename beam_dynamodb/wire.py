@@ -24,6 +24,10 @@ _SEEN_OPEN = 0.005
 """Seconds for which it holds that an idle connection, of which a poll had nothing to tell, is open.
 To ask again would cost as much as half of what sending does."""
 
+_NOT_FOUND = 1.0
+"""Seconds for which a host whose lookup failed is not looked up again: each connection needs one,
+and each may take many seconds in which nothing else goes on."""
+
 
 class Wire:
     """A pool of connections to one target, each with at most one request on its way.
@@ -59,7 +63,7 @@ class Wire:
         self._max_connections = max_connections
         self._timeouts = (connect_timeout, read_timeout)
         self._clock = clock
-        self._lookup = lookup
+        self._lookup = _patient(lookup, clock)
         self._selector = selectors.DefaultSelector()
         self._idle: list[Connection] = []
         self._busy: dict[Connection, None] = {}
@@ -180,6 +184,25 @@ class Wire:
         for connection in [each for each in self._busy if each.deadline <= now]:
             self._advance(connection, now, connection.too_late())
         self._next_check = min((each.deadline for each in self._busy), default=now + 1.0)
+
+
+def _patient(
+    lookup: Callable[..., list[Any]], clock: Callable[[], float]
+) -> Callable[..., list[Any]]:
+    """The same lookup, which after a failure fails in the same way for a while."""
+    failed: list[tuple[float, OSError]] = []
+
+    def patient(*host: Any, **kind: Any) -> list[Any]:
+        if failed and clock() < failed[0][0]:
+            raise failed[0][1].with_traceback(None)
+        failed.clear()
+        try:
+            return lookup(*host, **kind)
+        except OSError as fault:
+            failed.append((clock() + _NOT_FOUND, fault))
+            raise
+
+    return patient
 
 
 def _close_all(

@@ -15,9 +15,12 @@ import pytest
 from botocore.config import Config
 
 from beam_dynamodb.client import Answer, DynamoDB, DynamoDBChannel
-from beam_dynamodb.errors import OptionError, ServiceError
+from beam_dynamodb.errors import CredentialsError, OptionError, ServiceError
+from beam_dynamodb.gate import Gate
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.retry import Verdict, judge
+from beam_dynamodb.write_requests import Request, Requests
+from beam_dynamodb.writer import Writer, WriterLimits
 from tests.scripted import DONE, Peer, Proxy, closed_port, header, scripted
 
 REGION = "us-east-2"
@@ -459,6 +462,25 @@ def test_a_refused_port_is_a_connection_error_for_its_batch() -> None:
     error = error_of(write(DynamoDB(given, user_agent="x")))
     assert error.code == "ConnectionError"
     assert judge(error) is Verdict.RETRY
+
+
+def test_where_credentials_cannot_be_had_their_source_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = DynamoDB(options(), user_agent="x")
+    asks: list[None] = []
+
+    def current_credentials() -> Any:  # which may take long each time
+        asks.append(None)
+        raise CredentialsError("STS does not answer")
+
+    monkeypatch.setattr(service, "current_credentials", current_credentials)
+    writer = Writer(service.channel(), WriterLimits(1, 300.0, Gate(50), Gate(100)))
+    requests = [Request("visits", None, str(n), 0, put(str(n))) for n in range(50)]
+    with pytest.raises(ServiceError, match="STS does not answer"):
+        writer.write(Requests.of(requests))
+    writer.close()
+    assert len(asks) == 1
 
 
 # --- the clock -----------------------------------------------------------------------------

@@ -654,6 +654,32 @@ def test_a_host_that_cannot_be_looked_up_is_an_error_of_the_reply(
     assert str(fault) in text
 
 
+def test_a_lookup_that_failed_is_not_repeated_for_each_connection(connect: Any) -> None:
+    # Each may take many seconds, one after the other.
+    clock = FakeClock()
+    began: list[float] = []
+
+    def lookup(*_: Any, **__: Any) -> list[Any]:
+        began.append(clock.now)
+        clock.now += 10.0
+        if len(began) < 3:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [_ipv4(server.port)]
+
+    with scripted(answer_all) as server:
+        wire = connect(server, lookup=lookup, clock=clock)
+        start = clock.now
+        for wait in (0.0, 1.5):
+            clock.now += wait
+            for _ in range(50):
+                wire.send([head(), b""], None)
+            for reply in replies(wire, 50):
+                assert "Temporary failure in name resolution" in failure(reply)[1]
+        clock.now += 1.5
+        assert ask(wire, b"there").body == b"there"
+    assert [round(each - start, 1) for each in began] == [0.0, 11.5, 23.0]
+
+
 def test_a_host_that_can_be_no_name_is_an_error_of_the_reply(connect: Any) -> None:
     assert failure(ask(connect(1, host="a..b")))[0] == "ConnectionError"
 
