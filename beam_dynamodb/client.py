@@ -458,12 +458,12 @@ class DynamoDBChannel:
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         try:
             returned, consumed = content_of(reply.body)
+            unprocessed = matching(sent.bodies, returned) if returned else ()
         except (AttributeError, KeyError, TypeError, ValueError) as cause:
             error = explain("BadResponse", "the answer is not that of a BatchWriteItem", status=200)
             error.__cause__ = cause
             return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
         self._service.proven(sent.used)
-        unprocessed = matching(sent.bodies, returned) if returned else ()
         return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
 
 

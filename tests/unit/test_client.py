@@ -333,6 +333,8 @@ def test_a_wrong_checksum_is_found_before_anything_is_believed(asked: Any, statu
         b'{"UnprocessedItems":{},"ConsumedCapacity":[7]}',
         b'{"UnprocessedItems":{},"ConsumedCapacity":[{"CapacityUnits":"many"}]}',
         b"{}", b'{"status":"healthy"}',
+        b'{"UnprocessedItems":{"t":[{"PutRequest":{"Item":{"id":{"N":"many"}}}}]}}',
+        b'{"UnprocessedItems":{"t":[{"PutRequest":{"Item":{"id":{"SS":["a",1]}}}}]}}',
     ],
 )  # fmt: skip
 def test_a_success_that_cannot_be_read_is_tried_again(asked: Any, body: bytes) -> None:
