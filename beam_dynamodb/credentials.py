@@ -379,7 +379,7 @@ def _session_name(worker: _Worker) -> str:
 
 
 def _profile(options: CredentialsOptions, worker: _Worker) -> Credentials:
-    session = _Session(options, worker)
+    session = _Session(options, worker, with_profile=True)
     named = session.get_config_variable("profile")
     name = named or "default"
     places = " or ".join(_shown_file(path) for path in session.profile_files)
@@ -577,8 +577,11 @@ class _Session(Session):
         profile_files: The paths in which profiles are looked for.
     """
 
-    def __init__(self, options: CredentialsOptions, worker: _Worker) -> None:
-        super().__init__(profile=options.profile_name)
+    def __init__(
+        self, options: CredentialsOptions, worker: _Worker, *, with_profile: bool = False
+    ) -> None:
+        # Of other sources than a profile its options have no effect, as in Flink.
+        super().__init__(profile=options.profile_name if with_profile else None)
         self._region = worker.region
         self._worker_environ = worker.environ
         self._sts_endpoint = options.role_sts_endpoint
@@ -587,7 +590,7 @@ class _Session(Session):
         for name, (key, variable, default, convert) in self.session_var_map.items():
             chain = chains.create_config_chain(name, variable, key, default, convert)
             store.set_config_provider(name, chain)
-        self.profile_files = self._set_profile_files(options.profile_path)
+        self.profile_files = self._set_profile_files(options.profile_path if with_profile else None)
         self.set_default_client_config(_CLIENT_CONFIG)
         if worker.verify is not None:
             self.set_config_variable("ca_bundle", worker.verify)

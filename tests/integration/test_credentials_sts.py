@@ -345,6 +345,16 @@ def test_a_rotated_token_file_is_read_again_at_each_renewal(
     assert sent == [f"{MARK}-web-{number}" for number in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("provider", ["role", "web identity"])
+def test_a_profile_beside_them_has_no_effect(
+    serving: Callable[..., str], tmp_path: Path, token: Path, provider: str
+) -> None:
+    url = serving(Sts())
+    more = {"profile__name": "nowhere", "profile__path": str(tmp_path / "nothing")}
+    options = role(url, **more) if provider == "role" else web_identity(url, token, **more)
+    assert find(tmp_path, options).get_frozen_credentials().access_key == "ASIA1"
+
+
 # --- renewal -------------------------------------------------------------------------------
 
 
