@@ -36,6 +36,7 @@ from botocore.credentials import (
     EnvProvider,
     InstanceMetadataProvider,
     ProfileProviderBuilder,
+    RefreshableCredentials,
 )
 from botocore.exceptions import ClientError, CredentialRetrievalError
 from botocore.session import Session
@@ -80,6 +81,9 @@ _CLIENT_CONFIG = Config(
 # The Flink documentation says the first; the AWS SDK for Java 2, which Flink uses, the second.
 _SECRET_PROPERTIES = ("aws.secretKey", "aws.secretAccessKey")
 _METADATA_REFRESH_WINDOW = 15 * 60  # seconds; what botocore's own chain asks of instance metadata
+_LAST_SECONDS = 60
+"""Before credentials expire: where they could not be renewed, they are still given until then, as
+by the AWS SDK for Java, which Flink uses. botocore says ten minutes."""
 
 
 # --- what the rest of the package uses -----------------------------------------------------
@@ -108,8 +112,8 @@ class ResolvedCredentials(Credentials):
     """Credentials of one provider, for botocore and for signing. Made by `resolve`.
 
     They renew themselves before they expire: within 15 minutes of the expiry one thread tries to,
-    within 10 minutes all wait for it (botocore's rule). Safe to share between threads. They belong
-    to one worker process and refuse to be pickled.
+    and what it can't get yet the old ones stand in for; in the last minute all wait for it. Safe to
+    share between threads. They belong to one worker process and refuse to be pickled.
 
     Attributes:
         method: Botocore's short name for where they come from, such as `assume-role`.
@@ -127,7 +131,7 @@ class ResolvedCredentials(Credentials):
         """The credentials to sign the next request with; to be used at once, not kept.
 
         Raises:
-            CredentialsError: They expire within 10 minutes and could not be renewed.
+            CredentialsError: They expire within a minute and could not be renewed.
         """
         found = self._found
         fetch = found.credentials.get_frozen_credentials
@@ -510,6 +514,9 @@ def _find(options: CredentialsOptions, worker: _Worker) -> _Found:
 
 def _ready(source: _Source, options: CredentialsOptions, worker: _Worker) -> Credentials:
     credentials = source.load(options, worker)
+    if isinstance(credentials, RefreshableCredentials):
+        # A private attribute, since few of the makers of credentials take it as an argument.
+        vars(credentials)["_mandatory_refresh_timeout"] = _LAST_SECONDS
     found = credentials.get_frozen_credentials()  # some sources do nothing before they are asked
     for name, value in (("access key ID", found.access_key), ("secret key", found.secret_key)):
         if value and not _KEY.fullmatch(value):

@@ -411,7 +411,7 @@ def test_a_renewal_that_fails_is_an_answer_and_no_exception(db: FakeDynamoDB) ->
 def test_a_batch_without_valid_credentials_is_an_answer_and_no_exception(
     db: FakeDynamoDB,
 ) -> None:
-    sts = Sts(lifetime=timedelta(minutes=5))  # renewed at every use
+    sts = Sts(lifetime=timedelta(seconds=50))  # renewed at every use
     with serve(sts) as url, served(db) as (server, client):
         service = client(**role(url))
         sts.refusal = sts_error(403, "AccessDenied", "not this role")

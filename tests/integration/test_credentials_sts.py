@@ -402,12 +402,26 @@ def test_a_failing_renewal_is_forgiven_while_the_old_credentials_are_good(
     clock.advance(timedelta(minutes=48))
     assert found.get_frozen_credentials().access_key == "ASIA1"
     assert "Refreshing temporary credentials failed" in caplog.text
-    clock.advance(timedelta(minutes=4))
+    clock.advance(timedelta(minutes=10))
+    assert found.get_frozen_credentials().access_key == "ASIA1"
+    clock.advance(timedelta(minutes=1, seconds=30))
     with pytest.raises(CredentialsError, match=r"AccessDenied.*Not now") as fault:
         found.get_frozen_credentials()
     assert MARK not in whole_text(fault.value) + caplog.text
     sts.refusal = None
     assert found.get_frozen_credentials().access_key == "ASIA2"
+
+
+def test_a_failing_renewal_of_container_metadata_is_forgiven_too(
+    serving: Callable[..., str], tmp_path: Path
+) -> None:
+    metadata = ContainerMetadata(lifetime=timedelta(minutes=5))
+    environ = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": serving(metadata)}
+    fetcher = ContainerMetadataFetcher(sleep=lambda _: None)
+    found = find(tmp_path, CredentialsOptions("AUTO"), environ, container=fetcher)
+    given = found.get_frozen_credentials()
+    metadata.refusal = 500, "Not now."
+    assert found.get_frozen_credentials() == given
 
 
 def test_threads_share_one_renewal_and_get_whole_credentials(
