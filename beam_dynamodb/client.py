@@ -39,6 +39,15 @@ _logger = logging.getLogger(__name__)
 
 _BATCH_WRITE = "DynamoDB_20120810.BatchWriteItem"
 _EXPIRED = frozenset(["ExpiredTokenException", "ExpiredToken"])
+_UNKNOWN_KEYS = frozenset(
+    [
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+    ]
+)
+"""What DynamoDB says of keys that others have replaced: a worker may hold the old ones for days."""
 _SKEWED = frozenset(["RequestTimeTooSkewed", "RequestExpired"])
 _SKEWED_WORDS = ("Signature expired", "Signature not yet current")
 _SKEW_TOLERANCE = timedelta(minutes=4)
@@ -231,7 +240,7 @@ class DynamoDB:
     def heal(
         self, error: ServiceError, date: str | None, used: FrozenCredentials, skew: timedelta
     ) -> ServiceError:
-        """Mends what can be mended after a failed call: expired credentials, a wrong clock.
+        """Mends what can be mended after a failed call: old credentials, a wrong clock.
 
         Credentials are renewed once; if DynamoDB refuses the new ones before it has taken any
         call that they signed, the error stays.
@@ -252,7 +261,7 @@ class DynamoDB:
             and any(words in error.message for words in _SKEWED_WORDS)
         ):
             return self._corrected(error, date, skew)
-        return error
+        return self._refreshed(error, used) if error.code in _UNKNOWN_KEYS else error
 
     def proven(self, used: FrozenCredentials) -> None:
         """DynamoDB took a call that these credentials signed."""

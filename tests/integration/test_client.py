@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -454,6 +455,31 @@ def test_describe_table_renews_expired_credentials_too(db: FakeDynamoDB) -> None
     with serve(sts) as url, served(db, faults) as (_, client):
         assert client(**role(url)).table_key("visits") == TableKey(("id",), ("S",))
     assert len(sts.calls) == 2
+
+
+def test_keys_that_others_have_replaced_are_looked_up_again(
+    db: FakeDynamoDB, tmp_path: Path
+) -> None:
+    profile = tmp_path / "credentials"
+
+    def keys(number: int) -> str:
+        return (
+            f"[default]\naws_access_key_id = AKIA{number}\n"
+            f"aws_secret_access_key = {MARK}-{number}\n"
+        )
+
+    profile.write_text(keys(1))
+    with served(db, credentials={"AKIA2": f"{MARK}-2"}) as (_, client):
+        service = client(
+            **{
+                "aws.credentials.provider": "PROFILE",
+                "aws.credentials.profile.path": str(profile),
+            }
+        )
+        assert error_of(write(service)).code == "UnrecognizedClientException"
+        profile.write_text(keys(2))
+        assert error_of(write(service)).code == "CredentialsRefreshed"
+        assert write(service).error is None
 
 
 # --- the clock -----------------------------------------------------------------------------
