@@ -57,6 +57,9 @@ _ASKED_AGAIN = frozenset(["CredentialsRefreshed", "ClockSkewCorrected", "BadResp
 _WORTH_PARTS = 128 * 1024
 _CREDENTIALS_HOLD = timedelta(seconds=1)
 """How long one look for renewed credentials is good for, unless a call fails."""
+_LOOKS_SHARE = 9
+"""What a look took is good for so many times as long: a source that is away, and keeps every look
+waiting, must not take all of the time."""
 _FAULTS = {
     CredentialsError: "ExpiredTokenException",
     ResponseParserError: "BadResponse",
@@ -449,7 +452,9 @@ class DynamoDBChannel:
             used = self._service.current_credentials()
             if self._signer is None or self._signer[0] != used:
                 self._signer = used, self._service.signer(used)
-            self._signer_since, self._signer_until = now, now + _CREDENTIALS_HOLD
+            looked = self._service.now()
+            hold = max(_CREDENTIALS_HOLD, _LOOKS_SHARE * (looked - now))
+            self._signer_since, self._signer_until = now, looked + hold
         return self._signer
 
     def _new_envelope(self, table: str) -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from beam_dynamodb.client import Answer, DynamoDB
+from beam_dynamodb.credentials import FrozenCredentials
 from beam_dynamodb.errors import CredentialsError, ServiceError
 from beam_dynamodb.retry import Verdict, judge
 from beam_dynamodb.table import TableKey
@@ -37,7 +38,7 @@ from beam_dynamodb.testing import (
     Unprocessed,
     WrongCrc32,
 )
-from tests.integration.aws_standins import MARK, Sts, serve, sts_error
+from tests.integration.aws_standins import MARK, Sts, serve, sts_error, utc_now
 from tests.scripted import Peer, Proxy, closed_port, scripted
 from tests.unit.test_client import error_of, next_answer, options, put, write
 
@@ -480,6 +481,32 @@ def test_keys_that_others_have_replaced_are_looked_up_again(
         profile.write_text(keys(2))
         assert error_of(write(service)).code == "CredentialsRefreshed"
         assert write(service).error is None
+
+
+def test_a_source_that_keeps_every_look_waiting_does_not_take_all_of_the_time(
+    db: FakeDynamoDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time, looks = [utc_now()], []
+
+    with served(db) as (server, _):
+        service = DynamoDB(
+            options(aws_endpoint=server.endpoint), user_agent="test", now=lambda: time[0]
+        )
+        given = service.current_credentials()
+
+        def look() -> FrozenCredentials:
+            looks.append(time[0])
+            time[0] += timedelta(seconds=15)
+            return given
+
+        monkeypatch.setattr(service, "current_credentials", look)
+        channel = service.channel()
+        for _ in range(100):
+            channel.send("visits", [put("a")], 1)
+            assert next_answer(channel).error is None
+            time[0] += timedelta(seconds=1)
+        channel.close()
+    assert len(looks) == 1
 
 
 # --- the clock -----------------------------------------------------------------------------
