@@ -86,11 +86,17 @@ class Program:
         self.pid = guard.pid
         self.log = log
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no longer."""
+        return self._guard.poll() is not None
+
     def kill(self) -> None:
         """Kills it at once, as when its machine is lost."""
         assert self._guard.stdin is not None  # noqa: S101 - guarded() made it
-        self._guard.stdin.write(b"kill\n")
-        self._guard.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._guard.stdin.write(b"kill\n")
+            self._guard.stdin.flush()
 
 
 class Cluster:
@@ -214,7 +220,11 @@ def cluster(
         flink = Cluster(folder, f"http://{HOST}:{rest_port}", start)
         for _ in range(task_managers):
             flink.add_task_manager()
-        _await(lambda: flink.slots() == task_managers * slots, flink.job_manager)
+        _await(
+            lambda: flink.slots() == task_managers * slots,
+            flink.job_manager,
+            *flink.task_managers.values(),
+        )
         flink.flags = stack.enter_context(
             job_server(flink_master=f"{HOST}:{rest_port}", folder=folder)
         )
@@ -292,12 +302,14 @@ def _start(
     return Program(stack.enter_context(guarded(command, output, environ=environ)), log)
 
 
-def _await(condition: Callable[[], bool], started: Program) -> None:
+def _await(condition: Callable[[], bool], *started: Program) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not condition():
-        if time.monotonic() > deadline:
-            words = started.log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"it did not start:\n{words}")
+        ended = [each for each in started if each.has_ended]
+        if ended or time.monotonic() > deadline:
+            log = (*ended, *started)[0].log
+            words = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"The {log.stem} did not start. Its last words:\n{words}")
         time.sleep(0.1)
 
 
@@ -311,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs Flink until it is interrupted.
 
     Returns:
-        0, or 1 where Java or Maven is missing.
+        0, or 1 where Java or Maven is missing, or a part of it does not start.
     """
     parser = argparse.ArgumentParser(prog="python -m pipelines.flink_local", description=__doc__)
     add = parser.add_argument
@@ -328,8 +340,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flags = stack.enter_context(job_server())
             print(f"Flags of a pipeline: {' '.join(flags)} --environment_type=LOOPBACK", flush=True)
             threading.Event().wait()
-    except NotAvailableError as missing:
-        print(missing, file=sys.stderr)
+    except (NotAvailableError, RuntimeError) as fault:
+        print(fault, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         pass

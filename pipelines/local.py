@@ -32,10 +32,11 @@ HOST = "127.0.0.1"
 
 # Waits for the end of its own input, which comes when the process that started it ends, however
 # it ends; then it stops the server. So no server outlives a killed demo or test run. A line of
-# input kills the server at once.
+# input kills the server at once. It ends when the server does.
 _GUARD = """
-import subprocess, sys
+import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait() % 256), daemon=True).start()
 try:
     for line in sys.stdin:
         server.kill()
@@ -113,7 +114,8 @@ def guarded(
         environ: Its environment, or None for this process's own.
 
     Yields:
-        The process that guards it: a line written to its input kills the program at once.
+        The process that guards it: a line written to its input kills the program at once, and it
+        ends when the program does.
     """
     guard = subprocess.Popen(
         [sys.executable, "-c", _GUARD, *command],
