@@ -26,7 +26,7 @@ __all__ = ["DeadLetter", "TableRow", "Unreadable", "table_of"]
 _MOST_MICROS = 9_223_372_036_854_775_000
 """The first and the last moment of Beam's time are so far from 1970."""
 
-PUT, DELETE, ROW = "put", "delete", "row"
+PUT, DELETE, DELETE_OF_ROW, ROW = "put", "delete", "delete_of_row", "row"
 
 
 class TableRow(dict[Any, Any]):
@@ -67,9 +67,10 @@ class DeadLetter:
     Attributes:
         element: What was to be written. An item or key in DynamoDB's JSON where the record had
             become a request, but Python's values where a time orders it; else the row as it was.
-        operation: `put`, `delete`, or `row` for a row that is a put or a delete as the sink's
-            `change_kind` says; None for what is no record of a sink, but the input of a step
-            before it, and so can't be written as it is.
+        operation: `put`; `delete`, whose element is a key; `delete_of_row`, whose element is a row
+            with the key in it; or `row` for what the sink's `change_kind` makes of it, else a put.
+            None for what is no record of a sink, but the input of a step before it, and so can't be
+            written as it is.
         table: The table, where it is known.
         key: The record's key as text, where it is known.
         code: The error code: AWS's, one of `RowError`'s, or the name of an exception's type.
@@ -183,17 +184,20 @@ class DeadLetter:
         if not isinstance(element, dict):
             raise DeadLetterError(f"'element' is no row but a {type(element).__name__}.")
         row = TableRow(element, self.table)
-        if self.operation == DELETE:
-            return Delete(row, self.beside)
+        if self.operation in (DELETE, DELETE_OF_ROW):
+            return Delete(row, self.beside, self.operation == DELETE_OF_ROW)
         return Put(row) if self.operation == PUT else row
 
 
 def _content(element: Any, failed: Any) -> tuple[str | None, Any]:
     """The operation of a sink's element, and the row or key to write again."""
     if failed.request is None:
+        element = failed.change or element
         if isinstance(element, Put):
             return PUT, element.row
-        return (DELETE, element.key) if isinstance(element, Delete) else (ROW, element)
+        if isinstance(element, Delete):
+            return (DELETE_OF_ROW if element.of_row else DELETE), element.key
+        return ROW, element
     item = item_of(failed.request)
     if is_delete(failed.request):
         return DELETE, item
@@ -249,7 +253,7 @@ def _is_text_or_none(value: Any) -> bool:
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "element": lambda _: True,
-    "operation": lambda value: value in (PUT, DELETE, ROW, None),
+    "operation": lambda value: value in (PUT, DELETE, DELETE_OF_ROW, ROW, None),
     "table": _is_text_or_none,
     "key": _is_text_or_none,
     "code": _is_text,

@@ -40,7 +40,7 @@ class Columns:
             return Put(self._row(element.row))
         if isinstance(element, Delete):
             beside = None if element.beside is None else self._key(element.beside)
-            return Delete(self._key(element.key), beside)
+            return Delete(self._key(element.key), beside, element.of_row)
         return self._row(element)
 
 
@@ -67,6 +67,7 @@ class ToColumns(Failing):
         """The dead letter of a row that does not fit, told as the later steps tell theirs."""
         table = self._settings.table
         table = str(table.get() if isinstance(table, ValueProvider) else table)
-        error = self._row_error(cause, element, self._sink.factory(table))
+        factory = self._sink.factory(table)
+        error = self._row_error(cause, element, factory)
         Meters.received.inc()  # as no later step gets to see it
-        return self._dead_letter(error, element)
+        return self._dead_letter(error, element)._replace(change=factory.change_of(element))

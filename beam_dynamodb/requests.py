@@ -66,10 +66,13 @@ class Delete:
             table's key, what `order_by` names counts for the key only if `partitioned_by` names it.
         beside: More of such attributes, as any kind of row; those that nobody asks for are passed
             over.
+        of_row: Whether `key` is a whole row, of which the key attributes count, and what `order_by`
+            and `partitioned_by` name. The table's key must be known then.
     """
 
     key: Any
     beside: Any = None
+    of_row: bool = False
 
 
 _PUT = "%b".join(PUT_AROUND).encode()
@@ -303,6 +306,18 @@ class RequestFactory:
             return None
         raise self._bad_kind(f"the change kind must be {_KINDS}.")
 
+    def change_of(self, element: Any) -> Put | Delete | None:
+        """What a row is by its change kind, without the field of that; None where none is told."""
+        if self.change_kind is None or type(element) in _WRAPPERS:
+            return None
+        try:
+            kind, row = self._kind_of(element)
+        except Exception:
+            return None
+        if kind in _PUTS:
+            return Put(row)
+        return Delete(row, of_row=True) if kind in _DELETES else None
+
     def _kind_of(self, row: Any) -> tuple[str, Any]:
         """A row's change kind, and the row without the field that held it."""
         if callable(self.change_kind):
@@ -341,6 +356,8 @@ class RequestFactory:
         return self._delete(item, names, row, timestamp, origin)
 
     def _delete_key(self, element: Delete, timestamp: Any, origin: Origin) -> Request:
+        if element.of_row:
+            return self._delete_row(element.key, timestamp, origin)
         row = row_mapping(element.key)
         item = attribute_values(row)
         names: Collection[str] = item

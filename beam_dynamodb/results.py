@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from apache_beam.pvalue import PCollection
 
+from beam_dynamodb.requests import Delete, Put
+
 __all__ = ["FailedRecord", "WriteResult"]
 
 
@@ -30,6 +32,8 @@ class FailedRecord(NamedTuple):
         beside: What `request` does not tell, and whoever writes the record again needs; None if
             it tells all. Of a delete what `order_by` and `partitioned_by` name beside its key, in
             DynamoDB's JSON; and a time that `order_by` names as a date or datetime of Python.
+        change: Of a row that was refused before it became a request, what it is by its change kind:
+            a `Put` or `Delete` without the field that told it. None where nothing tells it.
     """
 
     element: Any
@@ -42,6 +46,7 @@ class FailedRecord(NamedTuple):
     retriable: bool
     request: bytes | None = None
     beside: Mapping[str, Any] | None = None
+    change: Put | Delete | None = None
 
 
 class WriteResult(NamedTuple):

@@ -198,6 +198,8 @@ class ToRequest(Failing):
             raise cause
         element, micros, windows = row
         record = self._dead_letter(self._row_error(cause, element, factory), element, body)
+        judge = factory or RequestFactory("", change_kind=self._settings.change_kind)
+        record = record._replace(change=judge.change_of(element))
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
     def _pack(self, requests: Requests, size: int, outputs: list[Any]) -> None:

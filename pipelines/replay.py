@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--change_kind",
         metavar="NAME",
-        help="The attribute that tells puts and deletes apart, in rows that never became either.",
+        help="The attribute that tells puts and deletes apart, in lines whose operation is row.",
     )
     parser.add_argument(
         "--order_by", metavar="NAME", help="The attribute that is greatest in a key's latest row."

@@ -24,7 +24,6 @@ __all__ = [
     "KIND",
     "ApplyFunction",
     "DeadLettersTo",
-    "Replayed",
     "Values",
     "check_one_of",
     "columns_of",
@@ -99,10 +98,8 @@ def write(rows: PCollection[Any], values: Values, handler: ErrorHandler | None) 
     Raises:
         OptionError: A parameter of the sink is not allowed.
     """
-    if is_replay(values):  # the user's function had its turn before the row failed
-        rows = rows | "Replayed" >> beam.ParDo(Replayed(values.get("change_kind")))
-        values = {**values, "change_kind": values.get("change_kind") or KIND}
-    elif values.get("python_udf") is not None:
+    is_new = not is_replay(values)  # else the function had its turn before the row failed
+    if is_new and values.get("python_udf") is not None:
         apply = beam.ParDo(
             ApplyFunction(
                 values["python_udf"],
@@ -128,39 +125,6 @@ def _sink(values: Values) -> WriteToDynamoDB:
         change_kind=values.get("change_kind"),
         **{name: names(values.get(name) or "") for name in _KEYS},
     )
-
-
-class Replayed(beam.DoFn):
-    """Replayed records to elements of the sink: what was a delete stays one."""
-
-    def __init__(self, change_kind: str | None = None) -> None:
-        """Takes any record of a dead letter.
-
-        Args:
-            change_kind: The field that tells the sink of a row's kind; `KIND` where it is not
-                given.
-        """
-        self._change_kind = change_kind
-
-    def process(self, record: Any) -> Iterable[Any]:
-        """Yields the record as a put, a delete, or a row that tells its change kind."""
-        if isinstance(record, Put):
-            return [Put(_without_kind(record.row))]
-        if isinstance(record, Delete):
-            return [Delete(_without_kind(record.key), record.beside)]
-        if KIND in record:
-            row = _without_kind(record)
-            row[self._change_kind or KIND] = record[KIND]
-            return [row]
-        return [record if self._change_kind else Put(record)]
-
-
-def _without_kind(row: Any) -> Any:
-    if KIND not in row:
-        return row
-    row = copy.copy(row)  # an element is Beam's, and stays as it is
-    del row[KIND]
-    return row
 
 
 # --- the user's function -------------------------------------------------------------------

@@ -190,6 +190,43 @@ def test_a_change_that_had_become_a_delete_stays_one_without_change_kind(tmp_pat
     }
 
 
+def kind_by_name(row):
+    return {"new": "+U", "gone": "-D"}[row["op"]]
+
+
+@pytest.mark.parametrize(
+    ("change_kind", "put", "delete", "written"),
+    [
+        ("op", "+U", "-D", {"id", "v"}),
+        (kind_by_name, "new", "gone", {"id", "v", "op"}),
+    ],
+    ids=["field", "callable"],
+)
+def test_a_change_that_was_refused_stays_what_it_was_without_change_kind(
+    tmp_path, capsys, change_kind, put, delete, written
+):
+    path = tmp_path / "failed.jsonl"
+    rows = [({"op": put, "id": 1, "v": "x"}, 1), ({"op": delete, "id": 2, "v": 1}, 2)]
+    denied = Faults.always(AccessDenied(), operations=["DescribeTable"])
+    with serving(denied) as server:
+        server.db.call("PutItem", {"TableName": TABLE, "Item": {"id": {"N": "2"}}})
+        # Nobody tells the key, and without it no row is deleted; the put lacks the sort key.
+        write(server, rows[1:], path, change_kind=change_kind)
+        assert replay.main(flags(server, path, "--primary_key=id")) == 0
+        assert not server.db.items(TABLE)
+        write(server, rows[:1], path, change_kind=change_kind, primary_key=["id", "at"])
+        assert replay.main(flags(server, path, "--primary_key=id")) == 0
+        (item,) = server.db.items(TABLE)
+    assert item.keys() == written
+
+
+def test_a_change_of_no_kind_stays_a_row_to_be_mended(tmp_path):
+    with serving() as server:
+        write(server, [({"op": "?", "id": 1}, 1)], tmp_path / "failed.jsonl", change_kind="op")
+    (letter,) = letters(tmp_path / "failed.jsonl")
+    assert (letter.operation, letter.element) == ("row", {"op": "?", "id": 1})
+
+
 # --- which failures become dead letters, and when ------------------------------------------
 
 

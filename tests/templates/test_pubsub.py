@@ -15,13 +15,13 @@ from beam_dynamodb import DeadLetterError, Put, RowError
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer, Faults
 from beam_dynamodb.testing.faults import AccessDenied
+from pipelines import replay
 from pipelines.columns import Columns
 from templates import files
 from templates import pubsub as template
 from templates.main import read_parameters
 from templates.parameters import PUBSUB
 from templates.pubsub import ToRows
-from templates.rows import KIND, Replayed
 from tests.servers import REGION
 
 TIMEOUT_SECONDS = 90
@@ -185,56 +185,47 @@ def flights():
     return database
 
 
-def replays_a_delete(write, endpoint, tmp_path, lines, name, **more):
-    """Replays letters by one of the two templates that can."""
-    sink = {"table_name": "flights", "aws_region": REGION, "aws_endpoint": endpoint}
+TEMPLATES = "pubsub", "files", "command"
+"""Who replays: two templates, and the command line."""
+
+
+def replays(write, endpoint, tmp_path, lines, name, **more):
+    """Replays letters by one that can."""
+    sink = {
+        "table_name": "flights", "aws_region": REGION, "aws_endpoint": endpoint,
+        "primary_key": "id", **more,
+    }  # fmt: skip
     if name == "pubsub":
-        assert write(endpoint, *lines, format="dead-letters", primary_key="id", **more) == []
+        assert write(endpoint, *lines, format="dead-letters", **sink) == []
         return
     path = tmp_path / "letters.jsonl"
     path.write_text("\n".join(lines))
-    values = {**sink, "input": str(path), "format": "dead-letters", "primary_key": "id", **more}
+    values = {**sink, "input": str(path)}
+    if name == "command":
+        assert replay.main([f"--{key}={value}" for key, value in values.items()]) == 0
+        return
+    values["format"] = "dead-letters"
     with beam.Pipeline(runner=FN_API) as pipeline:
         files.build(pipeline, values)
 
 
-@pytest.mark.parametrize("name", ["pubsub", "files"])
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_a_delete_that_failed_is_a_delete_when_it_is_replayed(write, flights, tmp_path, name):
     denied = Faults.always(AccessDenied(), operations=("DescribeTable",))
     with FakeServer(flights, faults=denied) as server:
         (line,) = write(server.endpoint, {"id": "7", "v": 1, "gone": True}, delete_flag="gone")
         assert json.loads(line)["code"] == "MissingKey"
-        replays_a_delete(write, server.endpoint, tmp_path, [line], name)
+        replays(write, server.endpoint, tmp_path, [line], name)
     assert flights.items("flights") == []
 
 
-@pytest.mark.parametrize("name", ["pubsub", "files"])
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_a_replayed_delete_keeps_what_stands_beside_its_key(write, flights, tmp_path, name):
     letter = DeadLetter({"id": "7"}, "delete", "flights", beside={"at": 5}).to_line()
     ordered = {"partitioned_by": "id", "order_by": "at"}
     with FakeServer(flights) as server:
-        replays_a_delete(write, server.endpoint, tmp_path, [letter], name, **ordered)
+        replays(write, server.endpoint, tmp_path, [letter], name, **ordered)
     assert flights.items("flights") == []
-
-
-def test_the_field_that_marks_a_delete_is_never_written(write, flights):
-    letters = [
-        {"operation": "put", "element": {"id": "a", "__change_kind": "+I"}},
-        {"operation": "delete", "element": {"id": "7", "__change_kind": "-D"}},
-        {"operation": "row", "element": {"id": "b", "__change_kind": "+I"}},
-        {"operation": "row", "element": {"id": "c"}},
-    ]
-    with FakeServer(flights) as server:
-        assert write(server.endpoint, *letters, format="dead-letters") == []
-    assert sorted(item["id"]["S"] for item in flights.items("flights")) == ["a", "b", "c"]
-    assert all(item.keys() == {"id"} for item in flights.items("flights"))
-
-
-def test_a_replayed_delete_is_one_beside_a_change_kind_of_the_users():
-    (row,) = Replayed("op").process({"id": "7", KIND: "-D"})
-    assert row == {"id": "7", "op": "-D"}
-    (row,) = Replayed("op").process({"id": "7", "op": "-D"})
-    assert row == {"id": "7", "op": "-D"}
 
 
 def test_a_message_without_the_change_kind_is_a_put(write, flights):

@@ -87,6 +87,16 @@ def test_the_operation_of_a_refused_element(element, operation):
     assert DeadLetter.of(failed(element)).operation == operation
 
 
+@pytest.mark.parametrize(
+    ("change", "operation"),
+    [(Put({"id": 1}), "put"), (Delete({"id": 1}, of_row=True), "delete_of_row")],
+)
+def test_a_refused_row_is_what_its_change_kind_said(change, operation):
+    letter = DeadLetter.of(failed({"op": "?", "id": 1}, change=change))
+    assert (letter.operation, letter.element) == (operation, {"id": 1})
+    assert DeadLetter.from_line(letter.to_line()).record() == change
+
+
 def test_a_letter_stays_itself_but_for_an_event_time_that_it_lacks():
     letter = DeadLetter({"id": 1}, "put")
     assert DeadLetter.of(letter) is letter

@@ -53,6 +53,12 @@ def test_a_delete_is_just_the_key() -> None:
     assert body(ORDERS, Delete({"customer": "ann", "number": 7})) == {"DeleteRequest": {"Key": KEY}}
 
 
+def test_a_delete_of_a_row_picks_the_key() -> None:
+    assert body(ORDERS, Delete(ROW, of_row=True)) == {"DeleteRequest": {"Key": KEY}}
+    with pytest.raises(RowError, match="nobody told the table's key"):
+        RequestFactory("orders").request(Delete(ROW, of_row=True), 0)
+
+
 def test_a_put_and_a_delete_of_one_key_share_fence_and_identity() -> None:
     factory = RequestFactory("orders", ORDERS.table_key, ("customer", "number"))
     put = request(factory, ROW)
