@@ -12,6 +12,8 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.error_handling import ErrorHandler
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 
 from beam_dynamodb import DeadLetterError, DynamoDBSinkError, Put, RowError
 from beam_dynamodb.dead_letters import DeadLetter
@@ -128,7 +130,7 @@ class ToRows(beam.DoFn):
         self._handled = handled
 
     def process(self, message: bytes) -> Iterable[Any]:
-        """Yields the row, if there is one.
+        """Yields the row, if there is one; that of a dead letter at the event time that it had.
 
         Raises:
             RowError: The message is no row, and nobody handles that.
@@ -173,7 +175,9 @@ class ToRows(beam.DoFn):
         letter = DeadLetter.from_line(message.decode("utf-8", "surrogateescape"))
         if self._only_retriable and not letter.retriable:
             return []
-        return [letter.record()]
+        if letter.timestamp is None:
+            return [letter.record()]
+        return [TimestampedValue(letter.record(), Timestamp(micros=letter.timestamp))]
 
     def _letter(self, message: bytes, fault: DynamoDBSinkError) -> DeadLetter:
         text = message.decode("utf-8", "backslashreplace")

@@ -228,6 +228,18 @@ def test_a_replayed_delete_keeps_what_stands_beside_its_key(write, flights, tmp_
     assert flights.items("flights") == []
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_replayed_letter_has_the_event_time_that_it_had(write, flights, tmp_path, name):
+    # By the order of its lines the older one would be the later one.
+    lines = [
+        DeadLetter({"id": "8", "v": v}, "put", "flights", timestamp=v).to_line() for v in (2, 1)
+    ]
+    with FakeServer(flights) as server:
+        replays(write, server.endpoint, tmp_path, lines, name, partitioned_by="id")
+    (item,) = [each for each in flights.items("flights") if each["id"]["S"] == "8"]
+    assert item["v"] == {"N": "2"}
+
+
 def test_a_message_without_the_change_kind_is_a_put(write, flights):
     with FakeServer(flights) as server:
         assert write(server.endpoint, {"id": "8"}, {"id": "7", "op": "-D"}, change_kind="op") == []
