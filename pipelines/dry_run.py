@@ -15,7 +15,8 @@ from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.errors import RowError
-from beam_dynamodb.requests import RequestFactory, is_delete, row_of
+from beam_dynamodb.requests import RequestFactory, is_delete
+from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.write_requests import item_of
@@ -55,15 +56,12 @@ class Judge(beam.DoFn):
         """Makes the factory of requests, the sink's own."""
         self._factory = RequestFactory(self._table, self._key, **self._settings)
 
-    def process(self, row: Any) -> Iterator[DeadLetter]:
-        """Yields the dead letter that the row would become, if it would."""
+    def process(self, row: Any) -> Iterator[FailedRecord]:
+        """Yields the failed record that the row would become, if it would."""
         try:
             request = self._factory.request(row, 0)
         except RowError as fault:
-            element = row_of(row)
-            where = getattr(element, "where", "")
-            message = f"{where}: {fault.message}" if where else fault.message
-            yield DeadLetter(dict(element), code=fault.code, message=message, key=fault.key)
+            yield self._refused(row, fault)
             return
         if request is None:
             return
@@ -73,6 +71,20 @@ class Judge(beam.DoFn):
         self._sizes.update(size)
         if is_delete(request.body):
             self._deletes.inc()
+
+    def _refused(self, row: Any, fault: RowError) -> FailedRecord:
+        key = fault.key or self._factory.key_text_of(row)
+        return FailedRecord(
+            element=row,
+            error=(RowError, repr(fault), []),
+            code=fault.code,
+            message=fault.message,
+            table=self._table,
+            key=key,
+            attempts=0,
+            retriable=False,
+            change=self._factory.change_of(row),
+        )
 
 
 @dataclass(slots=True)

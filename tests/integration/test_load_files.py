@@ -408,6 +408,22 @@ def test_a_dry_runs_letters_are_compressed_as_their_files_name_says(tmp_path, db
     assert json.loads(gzip.decompress(letters.read_bytes()))["code"] == "InvalidRow"
 
 
+def test_a_dry_runs_letters_are_those_of_a_load(tmp_path, db, flags, capsys):
+    db.create_table("things", {"id": "N"})
+    (tmp_path / "a.jsonl").write_text(
+        '{"op": "+I", "id": null}\n{"op": "-D", "id": "x"}\n', encoding="utf-8"
+    )
+    found = []
+    for name, more in (("dry", ["--dry_run"]), ("load", [])):
+        letters = f"{tmp_path}/{name}.letters"
+        argv = [f"--input={tmp_path}/a.jsonl", "--change_kind=op", f"--dead_letters={letters}"]
+        load.main([*argv, *flags, *more])
+        lines = Path(letters).read_text(encoding="utf-8").splitlines()
+        found.append([{**json.loads(line), "message": ""} for line in lines])
+    assert found[0] == found[1]
+    assert [each["operation"] for each in found[0]] == ["put", "delete_of_row"]
+
+
 def test_a_dry_run_needs_no_table(tmp_path, capsys):
     table = pa.table({"id": [1, 2], "price": [Decimal("1.50"), None], "at": [
         datetime(2024, 1, 1, tzinfo=timezone.utc)] * 2})  # fmt: skip
