@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -37,6 +39,7 @@ NAMESPACE = "beam_dynamodb.messages"
 """The namespace of the counters `read` and `refused`."""
 
 _REFUSED = "refused"
+_GZIP = b"\x1f\x8b"
 _TRUE, _FALSE = (True, 1, "true", "1"), (False, 0, "false", "0", "", None)
 
 
@@ -172,7 +175,7 @@ class ToRows(beam.DoFn):
         return value in _TRUE
 
     def _replayed(self, message: bytes) -> list[Any]:
-        letter = DeadLetter.from_line(message.decode("utf-8", "surrogateescape"))
+        letter = DeadLetter.from_line(_line(message).decode("utf-8", "surrogateescape"))
         if self._only_retriable and not letter.retriable:
             return []
         if letter.timestamp is None:
@@ -180,12 +183,21 @@ class ToRows(beam.DoFn):
         return [TimestampedValue(letter.record(), Timestamp(micros=letter.timestamp))]
 
     def _letter(self, message: bytes, fault: DynamoDBSinkError) -> DeadLetter:
-        text = message.decode("utf-8", "backslashreplace")
+        line = _line(message) if self._replays else message
+        text = line.decode("utf-8", "backslashreplace")
         letter = _as_letter(text) if self._replays else None
         if letter is not None:  # it stays what it was, but for what is said of it
             return dataclasses.replace(letter, message=f"{fault} {letter.message}".rstrip())
         code = getattr(fault, "code", "InvalidDeadLetter")
         return DeadLetter(text, code=code, message=str(fault))
+
+
+def _line(message: bytes) -> bytes:
+    """The line of a dead letter; one that is too long for a message is compressed in it."""
+    try:
+        return gzip.decompress(message) if message.startswith(_GZIP) else message
+    except (OSError, EOFError, zlib.error):
+        return message  # no line either, and refused as such
 
 
 def _as_letter(text: str) -> DeadLetter | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
+import gzip
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,8 +16,9 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import Delete, OptionError, Put, WriteDeadLetters, WriteError, WriteToDynamoDB
-from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.dead_letters import DeadLetter, Unreadable
 from beam_dynamodb.replay import ToLines
+from beam_dynamodb.tagged_json import dumps
 from pipelines.columns import names
 from pipelines.sources import ToDeadLetter, told
 from templates.parameters import DEAD_LETTERS
@@ -36,6 +39,11 @@ __all__ = [
 
 Values = Mapping[str, Any]
 """Parameters by name: text, or in a classic template `ValueProvider`s of it; empty is absent."""
+
+_MESSAGE_BYTES = 9_500_000
+"""Of 10 MB that Pub/Sub takes in a request, what leaves room for all that goes with a message."""
+
+_CUT_CHARACTERS = 1_000
 
 KIND = "__change_kind"
 """The field with the change kind of a row that has none of its own; never written."""
@@ -251,8 +259,25 @@ class _ToDeadLetter(ToDeadLetter):
 
 
 class _ToMessage(beam.DoFn):
+    """Lines to messages. Beam raises on one that Pub/Sub does not take, again and again."""
+
     def process(self, line: str) -> Iterator[bytes]:
-        yield line.encode()
+        message = line.encode()
+        if len(message) > _MESSAGE_BYTES:
+            message = gzip.compress(message)
+        yield message if len(message) <= _MESSAGE_BYTES else _cut(line).to_line().encode()
+
+
+def _cut(line: str) -> DeadLetter:
+    """A dead letter without its content, of which no more than the beginning is told."""
+    letter = DeadLetter.from_line(line)
+    return dataclasses.replace(
+        letter,
+        element=Unreadable(type(letter.element).__name__, dumps(letter.element)[:_CUT_CHARACTERS]),
+        beside=None,
+        message=f"{letter.message[:_CUT_CHARACTERS]} With {len(line):,} characters it is too large "
+        f"for a message of Pub/Sub, even compressed, and so cut.",
+    )
 
 
 class _OrFail(beam.DoFn):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import time
 import uuid
 
@@ -22,6 +23,7 @@ from templates import pubsub as template
 from templates.main import read_parameters
 from templates.parameters import PUBSUB
 from templates.pubsub import ToRows
+from templates.rows import _ToMessage
 from tests.servers import REGION
 
 TIMEOUT_SECONDS = 90
@@ -285,6 +287,33 @@ def test_a_row_on_which_the_function_fails_is_a_dead_letter_as_it_came(
     letter = json.loads(line)
     assert letter["element"] == message
     assert letter["code"] == "KeyError"
+
+
+# --- dead letters that are too large for a message -----------------------------------------
+
+
+def message_of(letter):
+    (message,) = _ToMessage().process(letter.to_line())
+    assert len(message) < 10_000_000, "Beam raises, and Dataflow tries it for ever"
+    return message
+
+
+def test_a_letter_that_is_too_long_for_a_message_is_compressed_and_replayed():
+    message = message_of(DeadLetter({"id": "8", "v": '"' * 6_000_000}, "put", "flights"))
+    assert rows(message, replays=True)[0].row["v"] == '"' * 6_000_000
+    (refused,) = rows(message[:-1], replays=True, handled=True)
+    assert refused.value.code == "InvalidDeadLetter"
+
+
+def test_a_letter_that_is_too_long_even_so_says_that_it_was_cut():
+    content = random.Random(1).randbytes(12_000_000)
+    letter = DeadLetter({"id": "8", "v": content}, "put", "flights", "{id: 8}", message="Why.")
+    cut = DeadLetter.from_line(message_of(letter).decode())
+    assert (cut.operation, cut.table, cut.key) == ("put", "flights", "{id: 8}")
+    assert "Why." in cut.message
+    assert "so cut" in cut.message
+    with pytest.raises(DeadLetterError, match="put a value there"):
+        cut.record()
 
 
 # --- messages to rows ----------------------------------------------------------------------
