@@ -11,12 +11,16 @@ Files are on any file system that Beam knows; gzip and bzip2 are read as their n
 
 from __future__ import annotations
 
+import bz2
+import contextlib
 import dataclasses
+import gzip
 import os
 import posixpath
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -48,6 +52,15 @@ __all__ = [
 Mend = Callable[[DeadLetter], DeadLetter | None]
 
 _REFUSED = "refused"
+
+_UNFINISHED = ".unfinished"
+"""How the name of a bundle's file ends until it is complete; for good where a worker was lost."""
+
+_UNPACKING: Mapping[str, Callable[[Any], Any]] = {
+    CompressionTypes.GZIP: lambda file: gzip.GzipFile(fileobj=file),
+    CompressionTypes.BZIP2: bz2.BZ2File,
+}
+"""Not Beam's own, which takes what is left of a file that was cut off for all of it."""
 
 
 # --- to files ------------------------------------------------------------------------------
@@ -125,7 +138,7 @@ class _WriteBundle(beam.DoFn):
             stem, self._suffix = posixpath.splitext(path)
             self._name = f"{stem}-{uuid.uuid4().hex}"
             self._file = FileSystems.create(
-                f"{self._name}.unfinished",
+                self._name + _UNFINISHED,
                 compression_type=CompressionTypes.detect_compression_type(path),
             )
         self._file.write(f"{line}\n".encode())
@@ -135,7 +148,7 @@ class _WriteBundle(beam.DoFn):
         if self._file is not None:
             self._file.close()
             path = f"{self._name}{self._suffix}"
-            FileSystems.rename([f"{self._name}.unfinished"], [path])
+            FileSystems.rename([self._name + _UNFINISHED], [path])
             yield WindowedValue(path, *self._last)
 
 
@@ -235,7 +248,16 @@ def _matched(pattern: str) -> list[FileMetadata]:
 
 
 def _files_to_read(patterns: Sequence[str]) -> Iterable[FileMetadata]:
-    return files_of(patterns, _no_file).values()
+    files = files_of(patterns, _no_file).values()
+    whole = [each for each in files if each.path in patterns or not _is_unfinished(each.path)]
+    if not whole:
+        raise _no_file(patterns[0])
+    return whole
+
+
+def _is_unfinished(path: str) -> bool:
+    # The letters of such a bundle are in the file of its next try too.
+    return path.endswith(_UNFINISHED)
 
 
 def _no_file(pattern: str) -> DeadLetterError:
@@ -254,9 +276,35 @@ class _Placed(NamedTuple):
     letter: DeadLetter
 
 
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """A file's content, unpacked as its name says.
+
+    Raises:
+        DeadLetterError: It can't be unpacked to its end.
+    """
+    unpacking = _UNPACKING.get(CompressionTypes.detect_compression_type(path))
+    if unpacking is None:
+        with FileSystems.open(path) as binary:
+            yield binary
+        return
+    packed = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    try:
+        with packed, unpacking(packed) as binary:
+            yield binary
+    except (EOFError, zlib.error, OSError) as cause:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            raise  # of the system, not of what stands in the file
+        raise DeadLetterError(
+            f"{path} is not compressed as its name says, or cut off: {cause}. Bring it here whole, "
+            f"or unpack into a file what there is of it.",
+            file=path,
+        ) from cause
+
+
 class _ReadLines(beam.DoFn):
     def process(self, file: FileMetadata) -> Iterator[_Line]:
-        with FileSystems.open(file.path) as binary:
+        with _opened(file.path) as binary:
             for number, line in enumerate(iter(binary.readline, b""), start=1):
                 # What is not UTF-8 stays recognisable, and is refused when the line is read.
                 text = line.decode("utf-8", "surrogateescape").removeprefix("\ufeff").strip()

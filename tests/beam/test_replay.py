@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
 import datetime
+import gzip
 import json
 import re
 import time
@@ -295,6 +297,24 @@ def test_files_are_compressed_as_their_name_says(tmp_path, unbounded):
     (path,) = tmp_path.iterdir()
     assert path.suffix == ".gz"
     assert len(read(path)) == 1
+
+
+@pytest.mark.parametrize(("suffix", "packed"), [("gz", gzip.compress), ("bz2", bz2.compress)])
+@pytest.mark.parametrize("left", [0.02, 0.5])
+def test_a_compressed_file_that_was_cut_off_is_told(tmp_path, capsys, suffix, packed, left):
+    path = lines_to(tmp_path / f"failed.jsonl.{suffix}", *[DeadLetter({"id": 1}, "put")] * 9_999)
+    whole = packed(path.read_bytes())
+    path.write_bytes(whole[: int(left * len(whole))])
+    assert replay.main([f"--input={path}", f"--table_name={TABLE}", f"--aws_region={REGION}"]) == 1
+    assert "or cut off" in capsys.readouterr().err
+
+
+def test_the_file_of_a_bundle_that_never_ended_is_left_out(tmp_path):
+    lines_to(tmp_path / "failed-1.jsonl", DeadLetter({"id": 1}, "put"))
+    (tmp_path / "failed-2.unfinished").write_text('{"ele')
+    assert len(read(tmp_path / "failed*")) == 1
+    with pytest.raises(DeadLetterError, match="No file"):
+        read(tmp_path / "failed-2*")
 
 
 def test_compressed_files_and_several_patterns_are_read(tmp_path):
