@@ -300,14 +300,14 @@ _COLUMNS = (
         help_text=f"Such as user_id:N,tags:SS, with the types {', '.join(TYPES)}. Other columns "
         "keep the type that the input gives them, which in CSV is text.",
         group="Rows",
-        pattern=f"[^:,]+:({'|'.join(TYPES)})(,[^:,]+:({'|'.join(TYPES)}))*",
+        pattern=f"[^,]+:({'|'.join(TYPES)})(,[^,]+:({'|'.join(TYPES)}))*",
     ),
     Parameter(
         name="rename",
         label="New names of columns",
         help_text="Such as column:attribute,other:another.",
         group="Rows",
-        pattern="[^:,]+:[^:,]+(,[^:,]+:[^:,]+)*",
+        pattern="[^,]+:[^:,]+(,[^,]+:[^:,]+)*",
     ),
     Parameter(
         name="drop",

@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from beam_dynamodb import OptionError
 from beam_dynamodb.credentials_options import PROVIDERS
 from beam_dynamodb.options import SinkOptions
+from pipelines.columns import Columns
 from pipelines.formats import FORMATS
 from templates import metadata
 from templates.launch import main as launcher
@@ -99,8 +100,8 @@ GOOD_AND_BAD = {
     "only_retriable": (["true", "false"], ["no"]),
     "encoding": (["utf-8", "latin-1", "iso8859_15"], ["utf 8"]),
     "delimiter": ([";", "|", "tab", "."], [";;", "tabs"]),
-    "types": (["a:N", "a b:SS,c.d:BOOL"], ["a", "a:X", "a:N,", "a:N;b:S"]),
-    "rename": (["a:b", "a:b,c:d"], ["a", "a:", "a:b:c"]),
+    "types": (["a:N", "a b:SS,c.d:BOOL", "user:Name:S,b:N"], ["a", "a:X", "a:N,", "a:N;b"]),
+    "rename": (["a:b", "a:b,c:d", "user:Name:name,b:c"], ["a", "a:", ":a", "a:b,"]),
     "drop": (["a", "a,b"], [",a", "a,,b"]),
     "derive": (["id={a}{b}"], ["id", "={a}"]),
     "python_udf": (["gs://b/f/udf.py"], ["udf.py", "gs://b/udf.js"]),
@@ -193,6 +194,12 @@ def test_regular_expressions_are_such_as_re2_understands(template):
         assert re.fullmatch(r"\^\(.*\)\$", regex)
         assert not re.search(r"\(\?|\\[1-9]|[*+?}][+]", regex), "look-around, back reference"
         assert all(int(most) <= 1000 for most in re.findall(r"([0-9]+)}", regex))
+
+
+@pytest.mark.parametrize("name", ["types", "rename", "drop", "derive"])
+def test_what_a_regular_expression_takes_the_columns_take(name):
+    for value in GOOD_AND_BAD[name][0]:
+        Columns.parse(**{name: value})
 
 
 @pytest.mark.parametrize("option", list(SinkOptions.declared()), ids=lambda each: each.key)
