@@ -359,12 +359,12 @@ def _derived(setting: str) -> tuple[str, str]:
     name, separator, template = setting.partition("=")
     if not (name and separator):
         raise OptionError(
-            f"--derive must have the form NAME=TEMPLATE, not '{setting}'", option="derive"
+            f"'derive' must have the form NAME=TEMPLATE, not '{setting}'.", option="derive"
         )
     try:
         _fields(template)
     except ValueError as cause:
-        raise OptionError(f"--derive cannot be '{setting}': {cause}", option="derive") from cause
+        raise OptionError(f"'derive' cannot be '{setting}': {cause}.", option="derive") from cause
     return name, template
 
 

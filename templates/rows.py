@@ -34,6 +34,7 @@ __all__ = [
     "is_replay",
     "is_topic",
     "is_true",
+    "sink_of",
     "write",
 ]
 
@@ -118,10 +119,15 @@ def write(rows: PCollection[Any], values: Values, handler: ErrorHandler | None) 
         rows = rows | "ApplyFunction" >> (
             apply if handler is None else apply.with_exception_handling(error_handler=handler)
         )
-    _ = rows | "Write" >> _sink(values).with_error_handler(handler)
+    _ = rows | "Write" >> sink_of(values).with_error_handler(handler)
 
 
-def _sink(values: Values) -> WriteToDynamoDB:
+def sink_of(values: Values) -> WriteToDynamoDB:
+    """The sink that the parameters ask for.
+
+    Raises:
+        OptionError: One of them is not allowed.
+    """
     options = {
         name: value
         for name, value in values.items()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from google.cloud.dataflow_v1beta3 import TemplateMetadata
 from google.protobuf import json_format
 
-from beam_dynamodb import OptionError, SinkOptions
+from beam_dynamodb import OptionError
+from pipelines.columns import Columns
 from pipelines.secret_names import holds_secret
 from templates.launch.errors import LaunchError, ParameterError
+from templates.rows import check_one_of, columns_of, sink_of
 
 __all__ = ["check_job_name", "check_no_secret", "check_parameters", "pairs"]
+
+_ONE_OF = (("input_subscription", "input_topic"), ("query", "input_table"))
+"""Parameters of which a launch takes one."""
 
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
 
@@ -60,7 +66,7 @@ def check_no_secret(options: Mapping[str, str]) -> None:
 
 
 def check_parameters(metadata: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
-    """Compares parameters with what a template says of them, and those of the sink with another.
+    """Compares parameters with what a template says of them, and with one another.
 
     The values are not part of what is raised, since one may be a secret that was put in a wrong
     place.
@@ -117,16 +123,21 @@ def _missing(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterato
 
 
 def _contradictions(known: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
-    """What the workers would refuse some minutes later."""
-    given = {
-        name: value
-        for name, value in parameters.items()
-        if value and name in known and name.startswith(("aws_", "sink_"))
-    }
-    try:
-        SinkOptions.parse({"connector": "dynamodb", **given}, may_miss=("table_name", "aws_region"))
-    except OptionError as fault:
-        yield str(fault)
+    """What the job would refuse some minutes later."""
+    given = {name: value for name, value in parameters.items() if value and name in known}
+    if not given.keys() >= {"table_name", "aws_region"}:
+        return  # it is another's template
+    pairs_there = [pair for pair in _ONE_OF if known.keys() >= set(pair)]
+    checks: list[Callable[[], Any]] = [
+        partial(sink_of, given),
+        lambda: Columns.parse(**columns_of(given)),
+        *(partial(check_one_of, given, *pair) for pair in pairs_there),
+    ]
+    for check in checks:
+        try:
+            check()
+        except OptionError as fault:
+            yield str(fault)
 
 
 def _misfits(parameter: Mapping[str, Any], value: str) -> Iterator[str]:

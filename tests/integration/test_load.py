@@ -140,7 +140,7 @@ def test_a_template_that_no_row_could_fill_is_refused_before_anything_is_read(
     flags, capsys, template
 ):
     assert load.main(["--input=nowhere", f"--derive=x={template}", *flags]) == 1
-    assert f"--derive cannot be 'x={template}'" in capsys.readouterr().err
+    assert f"'derive' cannot be 'x={template}'" in capsys.readouterr().err
 
 
 def test_missing_file_is_named(tmp_path, flags, capsys):

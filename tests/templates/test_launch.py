@@ -19,7 +19,7 @@ from templates.launch.dataflow import Dataflow, environment_of
 from templates.launch.errors import LaunchError, LostSightError, ParameterError
 from templates.launch.following import Follower, FollowTimeoutError
 from templates.launch.reporting import Report
-from templates.parameters import FILES
+from templates.parameters import FILES, TEMPLATES
 from tests import processes
 from tests.templates.dataflow_service import (
     ENDLESS,
@@ -201,6 +201,24 @@ def test_all_faults_of_the_parameters_are_told_before_the_service_is_asked(
     assert not service.requests
 
 
+SINK = {"table_name": "flights", "aws_region": "us-east-2"}
+
+
+@pytest.mark.parametrize(
+    ("template", "parameters", "words"),
+    [
+        ("pubsub", {}, "'input_subscription' or 'input_topic', one of them"),
+        ("bigquery", {"query": "SELECT 1", "input_table": "p:d.t"}, "'query' or 'input_table'"),
+        ("bigquery", {"query": "SELECT 1", "order_by": "at"}, "needs 'partitioned_by'"),
+        ("files", {"input": "gs://b/x", "types": "a:N,a:S"}, "'types' names 'a' twice"),
+        ("files", {"input": "gs://b/x", "derive": "x={"}, "'derive' cannot be"),
+    ],
+)
+def test_what_the_job_would_refuse_is_refused_by_the_launcher(template, parameters, words):
+    with pytest.raises(ParameterError, match=words):
+        check_parameters(TEMPLATES[template].metadata(), {**SINK, **parameters})
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
@@ -213,7 +231,7 @@ def test_all_faults_of_the_parameters_are_told_before_the_service_is_asked(
     ],
 )
 def test_parameters_that_contradict_each_other_are_told_too(parameters, words):
-    given = {"input": "gs://b/x", "table_name": "flights", "aws_region": "us-east-2"}
+    given = {"input": "gs://b/x", **SINK}
     check_parameters(FILES.metadata(), given)
     with pytest.raises(ParameterError, match=words):
         check_parameters(FILES.metadata(), {**given, **parameters})

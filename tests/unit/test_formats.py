@@ -504,10 +504,10 @@ def test_a_value_of_another_type_is_refused_by_its_path(types, value, path, reas
         ({"rename": "a:c", "derive": "c={b}"}, "the attribute 'c' twice"),
         ({"derive": ["c={a}", "c={b}"]}, "the attribute 'c' twice"),
         ({"rename": "a"}, "'rename' must have the form"),
-        ({"derive": "x"}, "--derive must have the form"),
-        ({"derive": "x={0}"}, "--derive cannot be"),
-        ({"derive": "x={a!x}"}, "--derive cannot be.*no conversion is named x"),
-        ({"derive": "x={a:{b}}"}, "--derive cannot be.*another column"),
+        ({"derive": "x"}, "'derive' must have the form"),
+        ({"derive": "x={0}"}, "'derive' cannot be"),
+        ({"derive": "x={a!x}"}, "'derive' cannot be.*no conversion is named x"),
+        ({"derive": "x={a:{b}}"}, "'derive' cannot be.*another column"),
     ],
 )
 def test_settings_of_another_form_are_refused(settings, reason):
