@@ -13,15 +13,17 @@ Flink.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import sys
 from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
+from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import FixedWindows
 
-from beam_dynamodb import DynamoDBSinkError, OptionError, WriteToDynamoDB
+from beam_dynamodb import DynamoDBSinkError, OptionError, WriteDeadLetters, WriteToDynamoDB
 from pipelines.changes import FollowChanges
 from pipelines.columns import names
 from pipelines.flags import add_sink_flags, read_flags
@@ -81,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--window", type=float, metavar="SECONDS",
         help="Fixed windows of event time; the end of one writes what waits of it.")  # fmt: skip
     add("--omit", type=names, default=[], metavar="NAMES", help="Fields not to write: a,b.")
+    add("--dead_letters", metavar="PATH",
+        help="Put rows that can't be written into files beside this name, one for each bundle, and "
+        "go on. Without it the first such row fails the job.")  # fmt: skip
     add_sink_flags(parser)
     return parser
 
@@ -98,12 +103,17 @@ def _build(
         rows |= "Omit" >> beam.ParDo(Omit(arguments.omit))
     if arguments.window:
         rows |= "Window" >> beam.WindowInto(FixedWindows(arguments.window))
-    _ = rows | "Write" >> WriteToDynamoDB.from_options(
+    write = WriteToDynamoDB.from_options(
         sink,
         partitioned_by=arguments.partitioned_by,
         primary_key=arguments.primary_key,
         change_kind=arguments.kind,
     )
+    with contextlib.ExitStack() as stack:
+        handler = None
+        if arguments.dead_letters:
+            handler = stack.enter_context(ErrorHandler(WriteDeadLetters(arguments.dead_letters)))
+        _ = rows | "Write" >> write.with_error_handler(handler)
 
 
 class Omit(beam.DoFn):

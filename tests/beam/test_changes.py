@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import stream
+from pipelines import replay, stream
 from pipelines.changes import FollowChanges
 from tests.beam.helpers import REGION, TABLE, serving
 
@@ -49,3 +49,28 @@ def test_a_file_that_two_patterns_match_is_followed_once(tmp_path, monkeypatch, 
         assert stream.main(argv) == 0, capsys.readouterr().err
         assert len(server.db.items(TABLE)) == 1
     assert followed == [str(path)]
+
+
+def test_rows_that_cannot_be_written_go_to_files_that_a_replay_takes(tmp_path, capsys):
+    path, letters = tmp_path / "changes.jsonl", tmp_path / "failed.jsonl"
+    changes = [
+        '{"kind":"+I","at":1,"id":1}',
+        '{"kind":"+I","at":2,"id":2,"tags":{"a":[[[]]]},"%s":1}' % ("x" * 70_000),
+        '{"kind":"-D","at":3,"nr":1}',
+        "null",
+    ]
+    path.write_text("\n".join(changes) + "\n", encoding="utf-8")
+    with serving() as server:
+        sink = [f"--table_name={TABLE}", f"--aws_region={REGION}", "--primary_key=id",
+                f"--aws_endpoint={server.endpoint}"]  # fmt: skip
+        argv = [f"--changes={path}", f"--dead_letters={letters}", RUNNER, *sink]
+        assert stream.main(argv) == 0, capsys.readouterr().err
+        assert [item["id"] for item in server.db.items(TABLE)] == [{"N": "1"}]
+        files = list(tmp_path.glob("failed-*.jsonl"))
+        lines = "".join(each.read_text(encoding="utf-8") for each in files)
+        for each in files:
+            each.unlink()
+        assert lines.count("\n") == 2
+        (tmp_path / "mended.jsonl").write_text(lines.replace("nr", "id").replace("x" * 70_000, "x"))
+        assert replay.main([f"--input={tmp_path}/mended.jsonl", *sink]) == 0
+        assert [item["id"] for item in server.db.items(TABLE)] == [{"N": "2"}]
