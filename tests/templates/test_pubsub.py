@@ -396,6 +396,12 @@ def test_one_source_is_asked_for(flags, capsys):
     assert "'input_subscription' or 'input_topic', one of them" in capsys.readouterr().err
 
 
+def test_dead_letters_do_not_go_where_messages_come_from(capsys):
+    topics = [f"--{name}=projects/p/topics/t" for name in ("input_topic", "dead_letters")]
+    assert template.main([*topics, "--table_name=flights", f"--aws_region={REGION}"]) == 1
+    assert "'dead_letters' must be another topic" in capsys.readouterr().err
+
+
 def test_the_job_is_a_streaming_one():
     _, options = read_parameters(PUBSUB, ["--table_name=flights", f"--aws_region={REGION}"])
     assert isinstance(options, PipelineOptions)
