@@ -7,9 +7,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_dynamodb import OptionError, ReadDeadLetters
+from beam_dynamodb import ReadDeadLetters
 from pipelines.columns import names
-from pipelines.sources import ReadRows, told
+from pipelines.sources import ReadRows
 from templates.main import main as run
 from templates.parameters import FILES
 from templates.rows import (
@@ -17,7 +17,6 @@ from templates.rows import (
     columns_of,
     failures_to,
     is_replay,
-    is_topic,
     is_true,
     write,
 )
@@ -43,7 +42,6 @@ def build(pipeline: beam.Pipeline, values: Values) -> None:
 
 def _source(values: Values) -> Any:
     if is_replay(values):
-        _check_replay(values)
         return ReadDeadLetters(
             names(values["input"]), only_retriable=is_true(values.get("only_retriable"))
         )
@@ -55,11 +53,3 @@ def _source(values: Values) -> Any:
         delimiter=values.get("delimiter"),
         in_order=is_true(values.get("in_order")),
     )
-
-
-def _check_replay(values: Values) -> None:
-    letters = str(told(values.get("dead_letters")) or "")
-    if letters in names(values["input"]) and not is_topic(letters):
-        raise OptionError(
-            "'dead_letters' must be a new file: it is part of the input.", option="dead_letters"
-        )

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from beam_dynamodb import DynamoDBSinkError
 from pipelines.flags import refuse_misspelt, refuse_secrets, sink_options
+from pipelines.letters import check_new
 from templates.parameters import Template
-from templates.rows import Values
+from templates.rows import Values, is_topic
 
 __all__ = ["Build", "main", "parser_of", "read_parameters"]
 
@@ -32,6 +34,8 @@ def main(template: Template, build: Build, argv: Sequence[str] | None = None) ->
     """
     try:
         values, options = read_parameters(template, sys.argv[1:] if argv is None else argv)
+        if not template.streaming:  # a stream's files have names of their own
+            _check_letters(values.get("dead_letters"), options)
         pipeline = beam.Pipeline(options=options)
         build(pipeline, values)
     except (DynamoDBSinkError, ValueError) as fault:
@@ -42,6 +46,12 @@ def main(template: Template, build: Build, argv: Sequence[str] | None = None) ->
     if "Dataflow" not in runner:
         result.wait_until_finish()
     return 0
+
+
+def _check_letters(destination: str | None, options: PipelineOptions) -> None:
+    if destination and not is_topic(destination):
+        FileSystems.set_options(options)
+        check_new(destination)
 
 
 def read_parameters(template: Template, argv: Sequence[str]) -> tuple[Values, PipelineOptions]:

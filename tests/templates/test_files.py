@@ -119,11 +119,13 @@ def test_a_replay_does_not_call_the_function_again(run, gcs):
     assert table.items() == [{"id": {"S": "a"}}]
 
 
-def test_a_replay_into_its_own_input_is_refused(run, gcs, capsys):
+@pytest.mark.parametrize("kind", ["dead-letters", "json"])
+def test_dead_letters_never_take_the_place_of_what_a_file_holds(run, gcs, capsys, kind):
     path = gcs.put("failed.jsonl", "{}")
-    run(input=path, format="dead-letters", dead_letters=path)
+    run(input=gcs.path("fail*.jsonl"), format=kind, dead_letters=path)
     assert run.code == 1
-    assert "'dead_letters' must be a new file" in capsys.readouterr().err
+    assert "dead_letters' must be a new file" in capsys.readouterr().err
+    assert gcs.objects()["failed.jsonl"] == b"{}"
 
 
 def test_a_row_on_which_the_function_fails_is_a_dead_letter(run, gcs):
