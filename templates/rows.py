@@ -87,9 +87,8 @@ def failures_to(destination: Any) -> Iterator[ErrorHandler | None]:
     Args:
         destination: Of the dead letters: a path, a topic, or nothing.
     """
-    if isinstance(destination, StaticValueProvider):
-        destination = told(destination)
-    if not destination:
+    is_none = isinstance(destination, StaticValueProvider) and not told(destination)
+    if is_none or not destination:
         yield None
         return
     with ErrorHandler(DeadLettersTo(destination)) as handler:
@@ -219,8 +218,8 @@ def _loaded(path: str, function: str) -> Callable[[Any], Any]:
 class DeadLettersTo(beam.PTransform[Any, Any]):
     """Writes dead letters to a file, or to a Pub/Sub topic, a line of JSON each.
 
-    Where the destination is known only when the job runs it is a file, and where there is none the
-    first dead letter fails the job.
+    Of a classic template it is a path, of files that do not take the place of an earlier job's; and
+    where a job has none the first dead letter fails it.
     """
 
     def __init__(self, destination: str | ValueProvider) -> None:
@@ -230,8 +229,8 @@ class DeadLettersTo(beam.PTransform[Any, Any]):
             destination: `gs://…`, `projects/…/topics/…`, or a ValueProvider of the first.
         """
         super().__init__()
-        known = isinstance(destination, StaticValueProvider)
-        self._destination = told(destination) if known else destination
+        fixed = isinstance(destination, StaticValueProvider) and told(destination)
+        self._destination = fixed if fixed and is_topic(fixed) else destination
 
     def expand(self, failed: PCollection[Any]) -> Any:
         """Writes them."""

@@ -191,6 +191,21 @@ def test_a_replay_is_refused(tmp_path, capsys):
     assert "'format' must be one of auto, csv" in capsys.readouterr().err
 
 
+def test_a_place_of_dead_letters_that_is_fixed_keeps_those_of_each_job(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 5}\n')
+    database = FakeDynamoDB()
+    database.create_table("flights", {"id": "S"})
+    with FakeServer(database) as server:
+        for _ in range(2):
+            assert main([
+                f"--runner={FN_API}", f"--input={path}", "--table_name=flights",
+                f"--aws_region={REGION}", f"--aws_endpoint={server.endpoint}",
+                f"--dead_letters={tmp_path}/failed.jsonl",
+            ]) == 0  # fmt: skip
+    assert len(list(tmp_path.glob("failed-*.jsonl"))) == 2
+
+
 def test_an_empty_place_of_dead_letters_is_none(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 5}\n')
