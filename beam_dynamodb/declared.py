@@ -11,7 +11,6 @@ from apache_beam.pvalue import TaggedOutput
 from beam_dynamodb.failing import FAILED, Failing
 from beam_dynamodb.meters import Meters
 from beam_dynamodb.requests import ChangeKind, Delete, Put
-from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.sql_types import Column, convert_part, convert_row
 
@@ -61,13 +60,17 @@ class ToColumns(Failing):
         try:
             return [self._columns.converted(element)]
         except Exception as cause:
-            return [TaggedOutput(FAILED, self._refused(cause, element))]
+            return self._refused(cause, element)
 
-    def _refused(self, cause: Exception, element: Any) -> FailedRecord:
+    def _refused(self, cause: Exception, element: Any) -> Iterable[Any]:
         """The dead letter of a row that does not fit, told as the later steps tell theirs."""
         table = self._settings.table
         table = str(table.get() if isinstance(table, ValueProvider) else table)
         factory = self._sink.factory(table)
         error = self._row_error(cause, element, factory)
         Meters.received.inc()  # as no later step gets to see it
-        return self._dead_letter(error, element)._replace(change=factory.change_of(element))
+        if factory.is_ignored(element):
+            Meters.ignored.inc()
+            return []
+        record = self._dead_letter(error, element)._replace(change=factory.change_of(element))
+        return [TaggedOutput(FAILED, record)]

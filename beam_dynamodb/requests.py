@@ -308,15 +308,22 @@ class RequestFactory:
 
     def change_of(self, element: Any) -> Put | Delete | None:
         """What a row is by its change kind, without the field of that; None where none is told."""
-        if self.change_kind is None or type(element) in _WRAPPERS:
-            return None
-        try:
-            kind, row = self._kind_of(element)
-        except Exception:
-            return None
+        kind, row = self._told_kind(element)
         if kind in _PUTS:
             return Put(row)
         return Delete(row, of_row=True) if kind in _DELETES else None
+
+    def is_ignored(self, element: Any) -> bool:
+        """Whether it is an UPDATE_BEFORE, which nobody writes, whatever else it holds."""
+        return self._told_kind(element)[0] in _IGNORED
+
+    def _told_kind(self, element: Any) -> tuple[str | None, Any]:
+        if self.change_kind is None or type(element) in _WRAPPERS:
+            return None, element
+        try:
+            return self._kind_of(element)
+        except Exception:
+            return None, element
 
     def _kind_of(self, row: Any) -> tuple[str, Any]:
         """A row's change kind, and the row without the field that held it."""

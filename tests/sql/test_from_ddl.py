@@ -71,6 +71,13 @@ def test_the_primary_key_deduplicates_and_deletes(server):
     assert len(server.db.writes) == 2, "of each key only the latest is sent"
 
 
+def test_an_update_before_that_does_not_fit_is_left_out_as_any_other(server):
+    ddl = DDL.replace("price DECIMAL(10, 2)", "price DECIMAL(10, 2) NOT NULL")
+    changes = [{"op": "-U", "id": 1}, {"op": "+U", "id": 1, "price": 2}]
+    write(changes, sink(server, ddl, change_kind="op"))
+    assert [item["price"] for item in server.db.items("prices")] == [{"N": "2"}]
+
+
 def test_bad_rows_are_dead_letters_and_their_neighbours_are_written(server):
     rows = [{"id": 1}, {"id": None}, {"id": 2, "price": "x"}, {"id": 3, "colour": "red"}, {"id": 4}]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
