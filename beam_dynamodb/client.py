@@ -58,8 +58,8 @@ _WORTH_PARTS = 128 * 1024
 _CREDENTIALS_HOLD = timedelta(seconds=1)
 """How long one look for renewed credentials is good for, unless a call fails."""
 _LOOKS_SHARE = 9
-"""What a look took is good for so many times as long: a source that is away, and keeps every look
-waiting, must not take all of the time."""
+"""A look is good for at least so many times as long as it took: a source that is away, and keeps
+every look waiting, must not take all of the time."""
 _FAULTS = {
     CredentialsError: "ExpiredTokenException",
     ResponseParserError: "BadResponse",

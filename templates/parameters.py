@@ -264,8 +264,9 @@ _LETTERS = (
     Parameter(
         name="dead_letters",
         label="Where rows go that can't be written",
-        help_text="A file in Cloud Storage for lines of JSON, or a Pub/Sub topic "
-        "(projects/…/topics/…) for one message each. Without it the first such row fails the job.",
+        help_text="A new file in Cloud Storage for lines of JSON (of a stream, one for each bundle "
+        "beside this name), or a Pub/Sub topic (projects/…/topics/…) for one message each. Without "
+        "it the first such row fails the job.",
         group="Dead letters",
         pattern="gs://[^/]+/.+|projects/[^/]+/topics/[^/]+",
     ),
