@@ -26,8 +26,11 @@ from pipelines.secret_names import holds_secret
 
 __all__ = [
     "add_sink_flags",
+    "beam_parser",
+    "flags_of",
     "in_process_unless_named",
     "is_in_process",
+    "nearest",
     "read_flags",
     "refuse_misspelt",
     "refuse_secrets",
@@ -186,26 +189,40 @@ def refuse_misspelt(parser: argparse.ArgumentParser, rest: Sequence[str]) -> Non
     Raises:
         OptionError: A flag is misspelt. It names the one that was meant.
     """
-    ours = _flags_of(parser)
-    of_beam = _flags_of_beam()
+    ours = flags_of(parser)
+    of_beam = flags_of(beam_parser())
     for flag in (each.partition("=")[0] for each in rest if each.startswith("--")):
         if flag in of_beam:
             continue
-        near = difflib.get_close_matches(flag, [*ours, *of_beam], n=1, cutoff=_NEAR)
+        near = nearest(flag, [*ours, *of_beam])
         if near:
-            raise OptionError(f"Unknown flag '{flag}'. Did you mean '{near[0]}'?", option=flag)
+            raise OptionError(f"Unknown flag '{flag}'. Did you mean '{near}'?", option=flag)
 
 
-def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
-    return {each for action in parser._actions for each in action.option_strings}  # noqa: SLF001
+def nearest(flag: str, known: Iterable[str]) -> str | None:
+    """The known flag that a misspelt one is meant for; None where none is like it."""
+    near = difflib.get_close_matches(flag, list(known), n=1, cutoff=_NEAR)
+    return near[0] if near else None
 
 
-def _flags_of_beam() -> set[str]:
-    """The flags that Beam knows. A job server may know more, therefore not all others are wrong."""
-    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """What a parser does with each of its flags."""
+    return {
+        each: action
+        for action in parser._actions  # noqa: SLF001 - argparse tells them nowhere else
+        for each in action.option_strings
+    }
+
+
+def beam_parser() -> argparse.ArgumentParser:
+    """A parser of Beam's flags that raises `ArgumentError` for a wrong value.
+
+    A job server may know more flags, therefore not all others are wrong.
+    """
+    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False, exit_on_error=False)
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)  # noqa: SLF001
-    return _flags_of(parser)
+    return parser
 
 
 def _flags() -> list[Option[object]]:

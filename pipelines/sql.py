@@ -44,6 +44,7 @@ from pipelines.letters import FailedRows, check_new
 from pipelines.live import metric, sink_metric
 from pipelines.sql_query import Engine, NotEvaluated, Plan, plan
 from pipelines.sql_script import Insert, Script, parse_script, sql_of_page
+from pipelines.sql_settings import beam_flags
 from pipelines.sql_tables import CONNECTORS, check_table
 
 __all__ = ["Summary", "main", "run"]
@@ -53,11 +54,6 @@ _NAMESPACE = "beam_dynamodb.sql"
 _BATCH_ROWS = 1_000
 _REFUSED = "refused"
 _PAGES = (".md", ".txt", ".rst", ".html")
-_SETTINGS = {
-    "pipeline.name": "job_name",
-    "parallelism.default": "parallelism",
-}
-"""Flink's settings, and the flags of Beam that mean the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,7 @@ def _run(argv: Sequence[str]) -> Summary | str:
     script = _read_script(arguments.script)
     overrides = dict(_override(each) for each in arguments.set)
     plans = _checked(script, overrides)
-    options = in_process_unless_named(PipelineOptions([*_flags(script), *rest]))
+    options = in_process_unless_named(PipelineOptions([*beam_flags(script.settings), *rest]))
     if arguments.check or not plans:
         return f"The script is right: {len(script.tables)} tables, {len(plans)} INSERTs."
     paths = [table.options.get("path") for table in script.tables.values()]
@@ -204,19 +200,6 @@ def _is_streaming(plans: Iterable[Plan]) -> bool:
 
 def _reader(table: Any) -> Any:
     return CONNECTORS[table.options["connector"]](table)
-
-
-def _flags(script: Script) -> Iterator[str]:
-    """What SET says as flags of Beam: some of Flink's own settings, and `beam.…`."""
-    for key, value in script.settings.items():
-        flag = key.removeprefix("beam.") if key.startswith("beam.") else _SETTINGS.get(key)
-        if flag is not None:
-            yield f"--{flag}={value}"
-        elif key == "execution.runtime-mode":
-            if value.lower() == "streaming":
-                yield "--streaming"
-        else:
-            print(f"SET '{key}' means nothing here, and is passed over.", file=sys.stderr)
 
 
 # --- the pipeline --------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from beam_dynamodb.ddl import Table, create_table, name_list
 from beam_dynamodb.errors import SourceNotSupportedError, SqlError
 from beam_dynamodb.sql_text import Token, TokenStream, statements
 
-__all__ = ["Insert", "Script", "parse_script", "sql_of_page"]
+__all__ = ["Insert", "Script", "Setting", "parse_script", "sql_of_page"]
 
 _BEGINNINGS = "CREATE|DROP|SET|RESET|INSERT|EXECUTE|BEGIN|END|SELECT"
 _BEGINNING = re.compile(rf"(?:{_BEGINNINGS})\b")
@@ -39,6 +39,19 @@ class Insert:
     place: Token
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One SET.
+
+    Attributes:
+        value: What it says; never shown, since it may be a secret.
+        place: Where its key stands.
+    """
+
+    value: str
+    place: Token
+
+
 @dataclass(slots=True)
 class Script:
     """What a script asks for.
@@ -50,7 +63,7 @@ class Script:
     """
 
     tables: dict[str, Table] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
     inserts: list[Insert] = field(default_factory=list)
 
     def table(self, name: Token) -> Table:
@@ -148,8 +161,9 @@ def _read(script: Script, stream: TokenStream, of_page: bool) -> None:
     elif stream.next.is_word("INSERT"):
         script.inserts.append(_insert(script, stream))
     elif stream.found("SET"):
+        place = stream.next
         key, value = _setting(stream)
-        script.settings[key] = value
+        script.settings[key] = Setting(value, place)
     elif stream.found("RESET"):
         _reset(script, stream)
     elif stream.found("DROP", "TABLE"):

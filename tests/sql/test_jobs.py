@@ -16,6 +16,8 @@ from pyarrow import parquet
 from beam_dynamodb.ddl import parse_table
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 from pipelines import sql, sql_datagen
+from pipelines.sql_script import parse_script
+from pipelines.sql_settings import beam_flags
 from tests.processes import press_ctrl_c, running
 
 SINK = """
@@ -342,6 +344,45 @@ def test_a_wrong_script_is_refused_before_anything_is_run(script, message, job, 
     assert message in error
     assert error.startswith("The SQL job failed. ")
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("'execution.runtime-mode' = 'stream'", "it must be one of streaming, batch, automatic"),
+        ("'parallelism.default' = 'SECRET'", "it must be a whole number"),
+        ("'beam.direct_running_mode' = 'SECRET'", "it must be one of in_memory, multi_threading"),
+        ("'beam.transform_name_mapping' = 'SECRET'", "what Beam's flag --transform_name_mapping"),
+        ("'beam.streaming' = 'SECRET'", "it must be true or false"),
+        ("'beam.runer' = 'SECRET'", "Unknown setting 'beam.runer'. Did you mean 'beam.runner'?"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name_and_place(setting, message, job, capsys):
+    assert job(f"{SINK}\n  SET {setting};") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert setting.partition(" ")[0] in error
+    assert "(line 6, column 7)" in error
+    assert "SECRET" not in error
+
+
+@pytest.mark.parametrize(
+    ("setting", "flags"),
+    [
+        ("'execution.runtime-mode' = 'STREAMING'", ["--streaming"]),
+        ("'execution.runtime-mode' = 'Automatic'", []),
+        ("'parallelism.default' = '4'", ["--parallelism=4"]),
+        ("parallelism.default = 4", ["--parallelism=4"]),
+        ("'pipeline.name' = 'My job'", ["--job_name=My job"]),
+        ("'beam.streaming' = 'true'", ["--streaming"]),
+        ("'beam.streaming' = 'false'", []),
+        ("'beam.experiments' = 'a'", ["--experiments=a"]),
+        ("'beam.of_a_job_server' = 'a'", ["--of_a_job_server=a"]),
+        ("'table.local-time-zone' = 'UTC'", []),
+    ],
+)
+def test_settings_are_flags_of_beam(setting, flags):
+    assert beam_flags(parse_script(f"SET {setting};").settings) == flags
 
 
 def test_a_secret_cannot_be_a_flag(job, capsys):
