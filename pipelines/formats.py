@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -88,11 +88,13 @@ class Text:
         encoding: In Python's names.
         delimiter: What stands between the cells of CSV.
         header: The columns of CSV whose first line does not name them.
+        short_rows: Whether a row of CSV may have too few cells; it has no value of the others.
     """
 
     encoding: str = "utf-8"
     delimiter: str = ","
     header: Sequence[str] | None = None
+    short_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,31 +151,72 @@ def records(binary: Any, name: str, text: Text = Text()) -> Iterator[Record | Ba
 
 def _csv(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
     csv.field_size_limit(max(_CELL_MAX_BYTES, csv.field_size_limit()))
-    encoding, delimiter = written.encoding, written.delimiter
+    encoding = written.encoding
     codec = "utf-8-sig" if _shown(encoding) == "UTF-8" else encoding
     with io.TextIOWrapper(binary, codec, errors="surrogateescape", newline="") as text:
-        lines = csv.reader(text, delimiter=delimiter, strict=True)
+        lines = _Lines(text)
+        rows = csv.reader(lines, delimiter=written.delimiter, strict=True)
         try:
-            yield from _csv_records(lines, encoding, written.header)
+            yield from _csv_records(rows, lines, written)
         except (csv.Error, UnicodeError) as cause:
             # Python 3.10 stops at a NUL, which later ones give in a cell.
             reason = "it is in another encoding" if "NUL" in str(cause) else cause
             raise UnreadableFileError(
-                f"is no CSV file in {_shown(encoding)} after line {lines.line_num}: {reason}"
+                f"is no CSV file in {_shown(encoding)} after line {rows.line_num}: {reason}"
             ) from cause
 
 
-def _csv_records(
-    lines: Any, encoding: str, header: Sequence[str] | None
-) -> Iterator[Record | BadRecord]:
+class _Lines:
+    """The lines of a text; remembers the last one that was taken."""
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self._text = text
+        self.last = ""
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            self.last = line
+            yield line
+
+
+def _csv_records(rows: Any, lines: _Lines, written: Text) -> Iterator[Record | BadRecord]:
+    header = written.header
     if header is None:
-        header = next(lines, [])
-        _check_header(header, encoding)
-    started = lines.line_num + 1
-    for cells in lines:
+        header = next(rows, [])
+        _check_header(header, written.encoding)
+    while True:
+        started = rows.line_num + 1
+        try:
+            cells = next(rows, None)
+        except csv.Error as cause:
+            yield _misquoted(started, rows, lines.last.rstrip("\r\n"), written, cause)
+            continue
+        if cells is None:
+            return
         if cells:  # an empty line is none
-            yield _csv_record(started, header, cells, encoding)
-        started = lines.line_num + 1
+            yield _csv_record(started, header, cells, written)
+
+
+def _misquoted(started: int, rows: Any, line: str, written: Text, cause: csv.Error) -> BadRecord:
+    """A row with a quote out of place, where it is plain that its line is all of it.
+
+    Raises:
+        UnreadableFileError: A quote may be open at the line's end: what follows may be its text.
+    """
+    if rows.line_num == started and _closes(line, written.delimiter):
+        return BadRecord(started, line, f"the row is no CSV: {cause}")
+    raise UnreadableFileError(
+        f"is no CSV file in {_shown(written.encoding)} from line {started} on, in whose row a "
+        f"quote has no end or stands out of place: {cause}"
+    )
+
+
+def _closes(line: str, delimiter: str) -> bool:
+    """Whether no cell goes on in the next line, if only a quote before a delimiter ends one."""
+    end = f" *(?:{re.escape(delimiter)}|$)"
+    quoted = f'"(?:[^"]|"(?!{end}))*"'
+    plain = f'(?!")[^{re.escape(delimiter)}]*'
+    return re.fullmatch(f"(?:(?:{quoted}|{plain}){end})*", line) is not None
 
 
 def _check_header(header: Sequence[str], encoding: str) -> None:
@@ -193,8 +236,10 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _csv_record(
-    number: int, header: Sequence[str], cells: list[str], encoding: str
+    number: int, header: Sequence[str], cells: list[str], written: Text
 ) -> Record | BadRecord:
+    if len(cells) != len(header):
+        header, cells = _evened(header, cells, written)
     if len(cells) != len(header):
         fault = (
             f"the row has not as many cells as the header: {len(cells)} instead of {len(header)}"
@@ -203,8 +248,20 @@ def _csv_record(
     # The text of the whole row is looked at first: nearly always it is fine.
     if not _is_unicode("".join(cells)):
         bad = next(each for each, cell in zip(header, cells, strict=True) if not _is_unicode(cell))
-        return BadRecord(number, ",".join(cells), f"the cell is not in {_shown(encoding)}", bad)
+        fault = f"the cell is not in {_shown(written.encoding)}"
+        return BadRecord(number, ",".join(cells), fault, bad)
     return Record(number, dict(zip(header, cells, strict=True)))
+
+
+def _evened(
+    header: Sequence[str], cells: list[str], written: Text
+) -> tuple[Sequence[str], list[str]]:
+    """Header and cells without what may lack, or stand there, in Flink's CSV."""
+    if written.header and len(cells) == len(header) + 1 and not cells[-1].strip():
+        return header, cells[:-1]  # the row ends with a delimiter
+    if written.short_rows and len(cells) < len(header):
+        return header[: len(cells)], cells
+    return header, cells
 
 
 def _is_unicode(text: str) -> bool:

@@ -126,6 +126,7 @@ class ReadRows(beam.PTransform[Any, Any]):
         encoding: str | ValueProvider = "utf-8",
         delimiter: str | ValueProvider | None = None,
         header: Sequence[str] | None = None,
+        short_rows: bool = False,
         rows: int | ValueProvider | None = None,
         in_order: bool = False,
         positions: bool = False,
@@ -140,7 +141,9 @@ class ReadRows(beam.PTransform[Any, Any]):
             csv_null: The text of a cell of CSV without a value, where `columns` tell none.
             encoding: Of CSV and JSON files, in Python's names.
             delimiter: What stands between the cells of CSV; a comma, in `.tsv` files a tab.
-            header: The columns of CSV files that have no line of names.
+            header: The columns of CSV files that have no line of names; a row may end with a
+                delimiter then.
+            short_rows: Whether a row of CSV may have too few cells; it lacks the other columns.
             rows: Read only so many rows of each file.
             in_order: Whether one worker reads the files one after the other, in the order of
                 their paths, so that of two rows of one key the later stays later. Else all
@@ -159,6 +162,7 @@ class ReadRows(beam.PTransform[Any, Any]):
             "encoding": encoding,
             "delimiter": delimiter,
             "header": header,
+            "short_rows": short_rows,
             "rows": rows,
         }
         self._in_order = in_order
@@ -237,7 +241,7 @@ def first_rows(
     Raises:
         SourceError: One can't be read, or no file is there.
     """
-    names = ("format", "columns", "csv_null", "encoding", "delimiter", "header", "rows")
+    names = ("format", "csv_null", "encoding", "delimiter", "header", "short_rows", "rows")
     reading = _Reading({**dict.fromkeys(names), "columns": {}, **settings})
     for file in matched(patterns):
         for each in reading.rows(file.path, placed=False):
@@ -351,6 +355,7 @@ class _Reading:
         self._encoding = _encoding_name(told(settings["encoding"]))
         self._delimiter = _delimiter(told(settings["delimiter"]))
         self._header = settings["header"]
+        self._short_rows = bool(settings["short_rows"])
         rows = told(settings["rows"])
         self._rows = int(rows) if rows else None
         self._raw: Any = None
@@ -391,10 +396,11 @@ class _Reading:
 
     def _rows_of(self, part: Part, name: str, placed: bool) -> Iterator[Any]:
         delimiter = self._delimiter or ("\t" if ".tsv" in part.name.lower() else ",")
+        text = Text(self._encoding, delimiter, self._header, self._short_rows)
         unit, first = FORMATS[name].unit, True
         columns = self._columns_of(name)
         with part.open() as binary:
-            for record in records(binary, name, Text(self._encoding, delimiter, self._header)):
+            for record in records(binary, name, text):
                 if first and isinstance(record, Record):
                     self._check_columns(record, name)
                     first = False

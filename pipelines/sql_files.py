@@ -48,7 +48,7 @@ class ReadFiles(beam.PTransform[Any, Any]):
         self._ignore = options.boolean(f"{name}.ignore-parse-errors")
         self._settings: dict[str, Any] = {"format": name}
         if name == "csv":
-            self._settings |= self._csv(options, table)
+            self._settings |= {**self._csv(options, table), "short_rows": self._ignore}
         self._all_needed = name == "json" and options.boolean("json.fail-on-missing-field")
         options.finish()
         self._handler: Any = None

@@ -121,7 +121,7 @@ def test_two_columns_of_one_name_are_refused_since_one_would_be_lost(tmp_path, f
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
-        (b'id,n\na,1\nb,2\nc,"3', " is no CSV file in UTF-8 after line 4"),
+        (b'id,n\na,1\nb,2\nc,"3\nd,4', " is no CSV file in UTF-8 from line 4 on"),
         (b"id,n\na,1\nb,\xff\n", ", line 3, column 'n': the cell is not in UTF-8"),
         ("id,n\na,1\n".encode("utf-16"), " is no CSV file in UTF-8"),
         (b"", " is empty"),

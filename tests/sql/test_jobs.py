@@ -145,14 +145,15 @@ def test_json_may_need_all_its_fields_as_in_flink(files, db, endpoint, job, caps
 
 
 def test_parse_errors_may_be_ignored_as_in_flink(files, db, endpoint, job):
-    (files / "a.csv").write_text("1;a;1\n2;b;x\n3;c\n4;NULL;4\n", encoding="utf-8")
+    (files / "a.csv").write_text("1;a;1\n2;b;x\n3;c\n4;NULL;4;\n5;e;5;5\n", encoding="utf-8")
     options = (
         ", 'csv.ignore-parse-errors' = 'true', 'csv.field-delimiter' = ';'"
         ", 'csv.null-literal' = 'NULL'"
     )
     script = source(files, "csv", options=options) + SINK
     assert job(script + "INSERT INTO users SELECT * FROM src;", endpoint) == 0
-    assert sorted(items(db)) == [1, 2, 4]
+    assert sorted(items(db)) == [1, 2, 3, 4]
+    assert items(db)[3] == {"id": {"N": "3"}, "name": {"S": "c"}, "price": {"NULL": True}}
     assert items(db)[4]["name"] == {"NULL": True}
     assert items(db)[2] == {"id": {"N": "2"}, "name": {"S": "b"}, "price": {"NULL": True}}
 

@@ -166,12 +166,39 @@ def test_a_bad_row_of_csv_harms_none_of_its_neighbours():
 
 
 @pytest.mark.parametrize(
+    "line", ['1,"5\'10" tall"', '1,"a" ', '"say "x"",2', '"a ""b" c",2', '"a"b,"c"']
+)
+@pytest.mark.parametrize(("delimiter", "end"), [(",", "\n"), ("|", "\r\n")])
+def test_a_quote_out_of_place_makes_one_bad_row_where_its_line_is_all_of_it(line, delimiter, end):
+    text = end.join(["a,b", "1,2", line, '"3","4"', ""]).replace(",", delimiter)
+    before, bad, after = read(text.encode(), "csv", delimiter=delimiter)
+    assert before == Record(2, {"a": "1", "b": "2"})
+    assert (bad.number, bad.content) == (3, line.replace(",", delimiter))
+    assert bad.fault.startswith("the row is no CSV: ")
+    assert after == Record(4, {"a": "3", "b": "4"})
+
+
+def test_rows_may_be_short_where_that_is_allowed_and_end_with_a_delimiter_where_none_names_them():
+    text = b"1,2,3\n1\n1,2,3,\n1,2,3, \n1,2,3,4\n1,2,3,,\n"
+    found = read(text, "csv", header=["a", "b", "c"], short_rows=True)
+    whole = {"a": "1", "b": "2", "c": "3"}
+    assert [each.values for each in found[:4]] == [whole, {"a": "1"}, whole, whole]
+    assert [each.fault.split(": ")[1] for each in found[4:]] == ["4 instead of 3", "5 instead of 3"]
+    short = read(b"a,b\n1\n1,2,\n", "csv")
+    assert [type(each) for each in short] == [BadRecord, BadRecord]
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         (b"", "is empty"),
         (b"a,b,a\n1,2,3\n", "more than one column a"),
         ("a,b\n1,2\n".encode("utf-16"), "another encoding"),
-        (b'a,b\n1,"2\n', "no CSV file in UTF-8 after line 2"),
+        (b'a,b\n1,"2\n', "no CSV file in UTF-8 from line 2 on"),
+        (b'a,b\n1,2\n2,"x\n3,4\n5,"y"\n', "no CSV file in UTF-8 from line 3 on"),
+        (b'a,b\n1,"say "x" and\n3,4\n', "no CSV file in UTF-8 from line 2 on"),
+        (b'a,b\n"a"b,2\n3,4\n', "no CSV file in UTF-8 from line 2 on"),
+        (b'"a"b,c\n1,2\n', "no CSV file in UTF-8 after line 1"),
     ],
 )
 def test_what_is_no_csv_file_is_refused(text, reason):
