@@ -21,6 +21,7 @@ import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -52,6 +53,7 @@ __all__ = [
 Mend = Callable[[DeadLetter], DeadLetter | None]
 
 _REFUSED = "refused"
+_WILD = r"[*?[]"
 
 _UNFINISHED = ".unfinished"
 """How the name of a bundle's file ends until it is complete; for good where a worker was lost."""
@@ -241,10 +243,23 @@ def files_of(
 
 
 def _matched(pattern: str) -> list[FileMetadata]:
-    if re.search(r"[*?[]", pattern) and "://" not in pattern:
-        pattern = os.path.abspath(pattern)  # noqa: PTH100 - Beam finds none by relative ones
+    there = ""
+    if re.search(_WILD, pattern) and "://" not in pattern:
+        there, pattern = _absolute(pattern)
     found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
-    return found
+    return [each for each in found if each.path.startswith(there)]
+
+
+def _absolute(pattern: str) -> tuple[str, str]:
+    """A local pattern from the root on, without which Beam finds nothing, and how its files begin.
+
+    What is there by its very name, such as a folder `old [1]`, is no pattern. Beam can't quote its
+    wild characters, so any one character stands for each.
+    """
+    path = Path(os.path.abspath(pattern))  # noqa: PTH100 - resolve() would follow links
+    there = next(each for each in (path, *path.parents) if each.exists())
+    rest = path.relative_to(there)
+    return str(there), str(Path(re.sub(_WILD, "?", str(there))) / rest)
 
 
 def _files_to_read(patterns: Sequence[str]) -> Iterable[FileMetadata]:

@@ -14,7 +14,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import OptionError, WriteDeadLetters, WriteToDynamoDB
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
-from pipelines.sources import ReadRows, SourceError, ToDeadLetter
+from pipelines.sources import ReadRows, SourceError, ToDeadLetter, matched
 
 
 @pytest.fixture
@@ -85,6 +85,18 @@ def test_patterns_may_be_relative(folder, monkeypatch, pattern):
     monkeypatch.chdir(folder)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         assert_that(pipeline | ReadRows(pattern, rows=1), equal_to([{"id": "1", "n": "10"}]))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*.csv", "[a]*.csv", "{}/*.csv", "../old [1]/a?1*", "../old [1]/a[1].csv"]
+)
+def test_folders_and_files_may_be_named_like_patterns(tmp_path, monkeypatch, pattern):
+    here, other = tmp_path / "old [1]", tmp_path / "old a1]"
+    for folder in (here, other):
+        folder.mkdir()
+        (folder / "a[1].csv").write_text("id\n1\n", encoding="utf-8")
+    monkeypatch.chdir(here)
+    assert [each.path for each in matched(pattern.format(here))] == [f"{here}/a[1].csv"]
 
 
 def test_bad_rows_become_dead_letters_that_say_where_they_stood(folder):
