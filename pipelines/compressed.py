@@ -53,6 +53,8 @@ def parts(path: str, raw: Any) -> list[Part]:
         archive = zipfile.ZipFile(raw)
     except zipfile.BadZipFile as cause:
         raise UnreadableFileError(f"is not compressed as its name says: {cause}") from cause
+    except RuntimeError as cause:  # of a version that Python does not know
+        raise UnreadableFileError(f"cannot be unpacked, do so first: {cause}") from cause
     members = [each for each in archive.infolist() if _is_shown(each)]
     if not members:
         raise UnreadableFileError("is a zip that holds no file")

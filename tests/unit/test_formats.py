@@ -123,7 +123,11 @@ def test_a_zip_without_files_is_refused():
 
 @pytest.mark.parametrize(
     ("offset", "value", "reason"),
-    [(6, 1, "cannot be unpacked.*password"), (8, 99, "cannot be unpacked.*compression")],
+    [
+        (4, 70, "cannot be unpacked.*version 7"),
+        (6, 1, "cannot be unpacked.*password"),
+        (8, 99, "cannot be unpacked.*compression"),
+    ],
 )
 def test_a_zip_that_cannot_be_unpacked_is_a_fault_of_the_file(offset, value, reason):
     contents = bytearray(archive_of("a.jsonl", how=zipfile.ZIP_STORED))
