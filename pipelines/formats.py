@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 
 from beam_dynamodb.requests import Delete, Put
+from beam_dynamodb.times import ExactTime
 from pipelines.compressed import COMPRESSIONS, UnreadableFileError
 
 __all__ = [
@@ -432,19 +433,22 @@ def _parquet(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
 def _table_records(table: Any) -> Iterator[Record | BadRecord]:
     before = 0
     for batch in table.iter_batches(_BATCH_ROWS):
-        yield from _batch_records(_exact_times(batch), before)
+        yield from _batch_records(batch, before)
         before += batch.num_rows
 
 
 def _batch_records(batch: Any, before: int) -> Iterator[Record | BadRecord]:
     try:
-        rows = batch.to_pylist(maps_as_pydicts="lossy")
+        columns = {
+            name: _python_values(column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        }
     except (ValueError, OverflowError):  # Python has no year 10000; only the rows with it are bad
         for index in range(batch.num_rows):
             yield _parquet_record(batch.slice(index, 1), before + index + 1)
         return
-    for number, values in enumerate(rows, start=before + 1):
-        yield Record(number, values)
+    for index in range(batch.num_rows):
+        yield Record(before + index + 1, {name: each[index] for name, each in columns.items()})
 
 
 def _parquet_record(row: Any, number: int) -> Record | BadRecord:
@@ -452,7 +456,7 @@ def _parquet_record(row: Any, number: int) -> Record | BadRecord:
     bad: dict[str, str] = {}
     for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
-            [values[name]] = column.to_pylist(maps_as_pydicts="lossy")
+            [values[name]] = _python_values(column)
         except (ValueError, OverflowError) as cause:
             bad[name] = _first_line(cause)
     if not bad:
@@ -461,22 +465,26 @@ def _parquet_record(row: Any, number: int) -> Record | BadRecord:
     return BadRecord(number, str(values), f"the value cannot be read: {fault}", path)
 
 
-def _exact_times(batch: Any) -> Any:
-    """A batch without times in nanoseconds, which Python has not: microseconds, else ISO text."""
+def _python_values(column: Any) -> list[Any]:
+    """A column's values as Python has them; times finer than its own as `ExactTime`s."""
     import pyarrow as pa
     from pyarrow import compute
 
-    for index, field in enumerate(batch.schema):
-        if not pa.types.is_timestamp(field.type) or field.type.unit != "ns":
-            continue
-        try:
-            times = batch.column(index).cast(pa.timestamp("us", field.type.tz))
-        except pa.ArrowInvalid:
-            zone = "Z" if field.type.tz else ""
-            instants = batch.column(index).cast(pa.timestamp("ns", "UTC" if zone else None))
-            times = compute.strftime(instants, f"%Y-%m-%dT%H:%M:%S{zone}")
-        batch = batch.set_column(index, field.name, times)
-    return batch
+    kind = column.type
+    if not (pa.types.is_timestamp(kind) and kind.unit == "ns"):
+        return list(column.to_pylist(maps_as_pydicts="lossy"))
+    micros = column.cast(pa.timestamp("us", kind.tz), safe=False)
+    finer = compute.not_equal(micros.cast(kind), column)
+    values = micros.to_pylist()
+    if not compute.any(finer).as_py():
+        return list(values)
+    zone = "Z" if kind.tz else ""
+    instants = column.cast(pa.timestamp("ns", "UTC" if zone else None))
+    texts = compute.strftime(instants, f"%Y-%m-%dT%H:%M:%S{zone}").to_pylist()
+    return [
+        ExactTime(text) if exact else value
+        for value, text, exact in zip(values, texts, finer.to_pylist(), strict=True)
+    ]
 
 
 def _avro(binary: Any, _: Text) -> Iterator[Record | BadRecord]:

@@ -16,6 +16,7 @@ import zstandard
 from pyarrow import parquet
 
 from beam_dynamodb import Delete, OptionError, Put, RowError
+from beam_dynamodb.times import ExactTime
 from pipelines.columns import Columns
 from pipelines.compressed import UnreadableFileError, parts
 from pipelines.formats import (
@@ -346,6 +347,23 @@ def test_parquet_keeps_types():
         "inner": {"x": True},
     }
     assert (second["price"], second["ids"], second["map"]) == (None, [], {})
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_times_of_parquet_in_nanoseconds_are_texts_only_where_python_has_no_such_time(zone):
+    nanos = [1_700_000_000_123_456_789, 1_700_000_000_000_000_000, -1_000, -1, None]
+    table = pa.table({"at": pa.array(nanos, pa.timestamp("ns", zone))})
+    found = [each["at"] for each in values(parquet_file(table), "parquet")]
+    shown = "Z" if zone else ""
+    assert found[0] == f"2023-11-14T22:13:20.123456789{shown}"
+    assert found[3] == f"1969-12-31T23:59:59.999999999{shown}"
+    assert found[4] is None
+    moments = [(1_700_000_000, 0), (-1, 999_999)]
+    for made, (seconds, micros) in zip(found[1:3], moments, strict=True):
+        expected = datetime.fromtimestamp(seconds, timezone.utc).replace(microsecond=micros)
+        assert made == (expected if zone else expected.replace(tzinfo=None))
+    # So the sink can order by such a column, whatever its rows hold.
+    assert [type(each) for each in found[:4]] == [ExactTime, datetime, datetime, ExactTime]
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ms", "UTC"), pa.date32()])
