@@ -49,6 +49,7 @@ def _source(values: Values) -> Any:
         values["input"],
         format=values.get("format") or "auto",
         columns=columns_of(values),
+        csv_null="",
         encoding=values.get("encoding") or "utf-8",
         delimiter=values.get("delimiter"),
         in_order=is_true(values.get("in_order")),

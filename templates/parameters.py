@@ -327,7 +327,8 @@ _COLUMNS = (
     Parameter(
         name="null",
         label="Text of a missing value",
-        help_text="The text that stands for no value, such as NA; it is written as NULL.",
+        help_text="The text that stands for no value, such as NA; it is written as NULL. "
+        "Where it is not given, an empty cell of a CSV file is.",
         group="Rows",
     ),
     Parameter(

@@ -82,6 +82,17 @@ def test_files_of_all_formats_arrive(run, gcs, name, contents, more):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("null", "typed", "plain"),
+    [({}, {"NULL": True}, {"NULL": True}), ({"null": "NA"}, {"N": "1"}, {"S": ""})],
+)
+def test_an_empty_cell_is_null_as_in_a_load_where_no_other_text_is(run, gcs, null, typed, plain):
+    cell = "1" if null else ""
+    contents = f"id,n,s\na,{cell},\n".encode()
+    table = run(input=gcs.put("a.csv", contents), types="n:N", **null)
+    assert table.items() == [{"id": {"S": "a"}, "n": typed, "s": plain}]
+
+
 def test_dead_letters_go_to_a_file_and_a_replay_writes_them_once_mended(run, gcs):
     bad = b"id,n\nok,1\n,2\n"
     run(input=gcs.put("a.csv", bad), types="n:N", dead_letters=gcs.path("failed.jsonl"))
