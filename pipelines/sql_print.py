@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time
 from typing import Any
 
 import apache_beam as beam
@@ -12,6 +12,7 @@ from apache_beam.pvalue import PCollection
 
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.sql_types import Column, convert_row
+from beam_dynamodb.times import date_text, datetime_text, time_text
 from pipelines.sql_options import TableOptions
 
 __all__ = ["Print"]
@@ -57,6 +58,14 @@ class _PrintRow(beam.DoFn):
         return [row]
 
 
+_TEXTS: Mapping[type, Callable[[Any], str]] = {
+    date: date_text,
+    datetime: datetime_text,
+    time: time_text,
+}
+"""How java.time prints what Python has another text for."""
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "null"
@@ -66,4 +75,5 @@ def _shown(value: Any) -> str:
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_shown(k)}={_shown(v)}' for k, v in value.items())}}}"
-    return value.isoformat() if isinstance(value, (date, datetime)) else str(value)
+    shown = _TEXTS.get(type(value), str)
+    return shown(value)

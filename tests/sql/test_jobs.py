@@ -191,6 +191,16 @@ def test_ignored_parse_errors_of_json_make_null_of_the_part_at_fault(files, job,
     assert "+I[null, null, null, null]" in printed
 
 
+def test_times_are_printed_as_in_flink(job, capsys):
+    script = PRINTED.format("t TIMESTAMP(3), l TIMESTAMP_LTZ(3), c TIME, d DATE") + (
+        "INSERT INTO out SELECT TIMESTAMP '2024-01-02 03:04:00', TO_TIMESTAMP_LTZ(1500, 3),"
+        " TIME '03:04:05', DATE '2024-01-02';"
+    )
+    assert job(script) == 0, capsys.readouterr().err
+    shown = "+I[2024-01-02T03:04, 1970-01-01T00:00:01.500Z, 03:04:05, 2024-01-02]"
+    assert shown in capsys.readouterr().out
+
+
 def test_a_folder_gives_no_hidden_files(files, job, capsys):
     (files / "a.csv").write_text("1\n", encoding="utf-8")
     (files / ".a.csv.crc").write_text("2\n", encoding="utf-8")
