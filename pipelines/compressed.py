@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 __all__ = ["COMPRESSIONS", "Part", "UnreadableFileError", "parts"]
 
-COMPRESSIONS = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".zip", ".deflate")
+COMPRESSIONS = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip", ".deflate")
 """The endings of compressed files."""
 
 _CHUNK_BYTES = 128 * 1024
@@ -84,6 +85,8 @@ def _uncompressed(path: str, raw: Any) -> Any:
             return gzip.open(raw)
         if suffix == ".bz2":
             return bz2.open(raw)
+        if suffix == ".xz":
+            return lzma.open(raw)
         if suffix in (".zst", ".zstd"):
             return io.BufferedReader(_Zstd(raw))
         if suffix == ".deflate":

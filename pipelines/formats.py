@@ -153,8 +153,7 @@ def records(binary: Any, name: str, text: Text = Text()) -> Iterator[Record | Ba
 def _csv(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
     csv.field_size_limit(max(_CELL_MAX_BYTES, csv.field_size_limit()))
     encoding = written.encoding
-    codec = "utf-8-sig" if _shown(encoding) == "UTF-8" else encoding
-    with io.TextIOWrapper(binary, codec, errors="surrogateescape", newline="") as text:
+    with io.TextIOWrapper(binary, encoding, errors="surrogateescape", newline="") as text:
         lines = _Lines(text)
         rows = csv.reader(lines, delimiter=written.delimiter, strict=True)
         try:
@@ -168,23 +167,35 @@ def _csv(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
 
 
 class _Lines:
-    """The lines of a text; remembers the last one that was taken."""
+    """The lines of a text without its byte order mark; remembers the last one that was taken."""
 
     def __init__(self, text: Iterable[str]) -> None:
         self._text = text
         self.last = ""
 
     def __iter__(self) -> Iterator[str]:
+        mark = "\ufeff"
         for line in self._text:
-            self.last = line
-            yield line
+            self.last = line.removeprefix(mark)
+            yield self.last
+            mark = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The columns of a CSV file.
+
+    Attributes:
+        names: Their names.
+        spare: How many blank cells a row may have beyond them, where lines end with delimiters.
+    """
+
+    names: Sequence[str]
+    spare: int
 
 
 def _csv_records(rows: Any, lines: _Lines, written: Text) -> Iterator[Record | BadRecord]:
-    header = written.header
-    if header is None:
-        header = next(rows, [])
-        _check_header(header, written.encoding)
+    header = _header(rows, written)
     while True:
         started = rows.line_num + 1
         try:
@@ -220,14 +231,19 @@ def _closes(line: str, delimiter: str) -> bool:
     return re.fullmatch(f"(?:(?:{quoted}|{plain}){end})*", line) is not None
 
 
-def _check_header(header: Sequence[str], encoding: str) -> None:
-    if not header:
+def _header(rows: Any, written: Text) -> _Header:
+    if written.header is not None:
+        return _Header(written.header, 1)
+    names: list[str] = next(filter(None, rows), [])
+    named = max((place for place, each in enumerate(names, start=1) if each.strip()), default=0)
+    if not named:
         raise UnreadableFileError("is empty: a CSV file begins with a line of column names")
-    if any("\0" in each or not _is_unicode(each) for each in header):
+    if any("\0" in each or not _is_unicode(each) for each in names):
         raise UnreadableFileError(
-            f"is no CSV file in {_shown(encoding)}: its first line is in another encoding"
+            f"is no CSV file in {_shown(written.encoding)}: its first line is in another encoding"
         )
-    _check_names(header)
+    _check_names(names[:named])
+    return _Header(names[:named], len(names) - named)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -237,32 +253,23 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _csv_record(
-    number: int, header: Sequence[str], cells: list[str], written: Text
+    number: int, header: _Header, cells: list[str], written: Text
 ) -> Record | BadRecord:
-    if len(cells) != len(header):
-        header, cells = _evened(header, cells, written)
-    if len(cells) != len(header):
-        fault = (
-            f"the row has not as many cells as the header: {len(cells)} instead of {len(header)}"
-        )
+    names = header.names
+    more = len(cells) - len(names)
+    if 0 < more <= header.spare and not "".join(cells[len(names) :]).strip():
+        cells = cells[: len(names)]
+    elif more < 0 and written.short_rows:
+        names = names[: len(cells)]
+    elif more:
+        fault = f"the row has not as many cells as the header: {len(cells)} instead of {len(names)}"
         return BadRecord(number, ",".join(cells), fault)
     # The text of the whole row is looked at first: nearly always it is fine.
     if not _is_unicode("".join(cells)):
-        bad = next(each for each, cell in zip(header, cells, strict=True) if not _is_unicode(cell))
+        bad = next(each for each, cell in zip(names, cells, strict=True) if not _is_unicode(cell))
         fault = f"the cell is not in {_shown(written.encoding)}"
         return BadRecord(number, ",".join(cells), fault, bad)
-    return Record(number, dict(zip(header, cells, strict=True)))
-
-
-def _evened(
-    header: Sequence[str], cells: list[str], written: Text
-) -> tuple[Sequence[str], list[str]]:
-    """Header and cells without what may lack, or stand there, in Flink's CSV."""
-    if written.header and len(cells) == len(header) + 1 and not cells[-1].strip():
-        return header, cells[:-1]  # the row ends with a delimiter
-    if written.short_rows and len(cells) < len(header):
-        return header[: len(cells)], cells
-    return header, cells
+    return Record(number, dict(zip(names, cells, strict=True)))
 
 
 def _is_unicode(text: str) -> bool:
@@ -437,13 +444,17 @@ def _table_records(table: Any) -> Iterator[Record | BadRecord]:
         before += batch.num_rows
 
 
+_NO_VALUE = (ValueError, OverflowError, KeyError)
+"""What pyarrow raises for what Python has not: a year 10000, a map with one key twice."""
+
+
 def _batch_records(batch: Any, before: int) -> Iterator[Record | BadRecord]:
     try:
         columns = {
             name: _python_values(column)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         }
-    except (ValueError, OverflowError):  # Python has no year 10000; only the rows with it are bad
+    except _NO_VALUE:  # only the rows with it are bad
         for index in range(batch.num_rows):
             yield _parquet_record(batch.slice(index, 1), before + index + 1)
         return
@@ -457,8 +468,9 @@ def _parquet_record(row: Any, number: int) -> Record | BadRecord:
     for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
             [values[name]] = _python_values(column)
-        except (ValueError, OverflowError) as cause:
-            bad[name] = _first_line(cause)
+        except _NO_VALUE as cause:
+            twice = isinstance(cause, KeyError)
+            bad[name] = "a map holds a key twice" if twice else _first_line(cause)
     if not bad:
         return Record(number, values)
     path, fault = next(iter(bad.items()))
@@ -472,7 +484,7 @@ def _python_values(column: Any) -> list[Any]:
 
     kind = column.type
     if not (pa.types.is_timestamp(kind) and kind.unit == "ns"):
-        return list(column.to_pylist(maps_as_pydicts="lossy"))
+        return list(column.to_pylist(maps_as_pydicts="strict"))
     micros = column.cast(pa.timestamp("us", kind.tz), safe=False)
     finer = compute.not_equal(micros.cast(kind), column)
     values = micros.to_pylist()
@@ -548,7 +560,7 @@ def _without_logical_types(schema: Any) -> Any:
 def _seekable(binary: Any) -> Any:
     """The file itself, or a copy of it on disk: Parquet is read from its end."""
     if getattr(binary, "seekable", bool)() and not isinstance(
-        binary, (gzip.GzipFile, bz2.BZ2File, zipfile.ZipExtFile)
+        binary, (gzip.GzipFile, bz2.BZ2File, lzma.LZMAFile, zipfile.ZipExtFile)
     ):
         return binary
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it

@@ -4,7 +4,7 @@ r"""Loads files into a DynamoDB table.
         --keys=user_id --table_name=users --aws_region=us-east-2 --dead_letters=failed.jsonl
 
 Files are CSV (with a header line), JSON lines, exports of DynamoDB, Parquet or Avro; plain, gzip,
-bzip2, zstd or zip; on any file system that Beam knows. The runner is any that Beam has; without
+bzip2, xz, zstd or zip; on any file system that Beam knows. The runner is any that Beam has; without
 `--runner` it is the in-process one, which reads the files in the order of their names, so that of
 two rows of one key the later one stays.
 

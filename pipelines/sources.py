@@ -30,6 +30,7 @@ from beam_dynamodb.requests import Delete, Put, row_of
 from pipelines.columns import Columns
 from pipelines.compressed import Part, UnreadableFileError, parts
 from pipelines.formats import (
+    COMPRESSIONS,
     FORMATS,
     BadRecord,
     Record,
@@ -107,7 +108,7 @@ class ReadRows(beam.PTransform[Any, Any]):
     """Reads files; gives rows fit for `WriteToDynamoDB`: dicts, of an export `Put` and `Delete`.
 
     Files are CSV (with a header line), JSON lines, exports of DynamoDB (full or incremental, in
-    DynamoDB's JSON), Parquet or Avro; plain, gzip, bzip2, zstd or zip; on any file system that
+    DynamoDB's JSON), Parquet or Avro; plain, gzip, bzip2, xz, zstd or zip; on any file system that
     Beam knows (`s3://`, `gs://`, …). Types of JSON, Parquet and Avro are kept, with all digits.
 
     A row that can't be read, or a file from the place on where it can't, raises `SourceError`;
@@ -390,7 +391,8 @@ class _Reading:
         name = self._format or format_of(path) or format_of(part)
         if name is None:
             raise UnreadableFileError(
-                f"has a name that tells no format: set it to one of {', '.join(FORMATS)}"
+                f"has a name that tells no format: set it to one of {', '.join(FORMATS)}. What is "
+                f"compressed must end with one of {', '.join(COMPRESSIONS)}"
             )
         return name
 

@@ -359,7 +359,7 @@ _FILES = (
         name="input",
         label="Files to read",
         help_text="Paths or patterns in Cloud Storage, with commas between them. They may be "
-        "compressed: gzip, bzip2, zstd, zip.",
+        "compressed: gzip, bzip2, xz, zstd, zip.",
         group="Source",
         pattern=_GCS_FILES,
         kind="GCS_READ_FILE",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 import zipfile
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -73,7 +74,13 @@ def unpacked(path: str, contents: bytes):
     return part.open()
 
 
-COMPRESSED = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd, "zip": zipped}
+COMPRESSED = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstd,
+    "zip": zipped,
+}
 LINES = b"".join(b'{"n":%d}\n' % n for n in range(50_000))
 
 
@@ -154,6 +161,20 @@ def test_csv_in_another_encoding_and_with_another_delimiter():
     assert values(text, "csv", encoding="latin-1", delimiter=";") == [{"id": "1", "naïve": "é"}]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_a_byte_order_mark_is_no_part_of_a_name(encoding):
+    text = '\ufeff"id",n\n1,\ufeff\n'.encode(encoding)
+    assert values(text, "csv", encoding=encoding) == [{"id": "1", "n": "\ufeff"}]
+
+
+def test_delimiters_at_the_end_of_all_lines_are_no_columns():
+    found = read(b"\n\r\nid,n, ,\n1,2,,\n3,4\n5,6, \n7,8,,9\n7,8,,,\n", "csv")
+    good = [(4, "1", "2"), (5, "3", "4"), (6, "5", "6")]
+    assert found[:3] == [Record(number, {"id": one, "n": two}) for number, one, two in good]
+    counts = [each.fault.partition(": ")[2] for each in found[3:]]
+    assert counts == ["4 instead of 2", "5 instead of 2"]
+
+
 def test_csv_without_a_line_of_names():
     assert values(b"1,a\n2,b\n", "csv", header=["id", "n"]) == [
         {"id": "1", "n": "a"},
@@ -197,6 +218,7 @@ def test_rows_may_be_short_where_that_is_allowed_and_end_with_a_delimiter_where_
     ("text", "reason"),
     [
         (b"", "is empty"),
+        (b"\n,,\n1,2,3\n", "is empty"),
         (b"a,b,a\n1,2,3\n", "more than one column a"),
         ("a,b\n1,2\n".encode("utf-16"), "another encoding"),
         (b'a,b\n1,"2\n', "no CSV file in UTF-8 from line 2 on"),
@@ -347,6 +369,15 @@ def test_parquet_keeps_types():
         "inner": {"x": True},
     }
     assert (second["price"], second["ids"], second["map"]) == (None, [], {})
+
+
+def test_a_map_of_parquet_with_a_key_twice_is_a_bad_row_since_a_value_would_be_lost():
+    maps = [[("a", 1)], [("SECRET", 1), ("SECRET", 2)], [("a", 2)]]
+    table = pa.table({"id": [1, 2, 3], "m": pa.array(maps, pa.map_(pa.string(), pa.int8()))})
+    first, bad, last = read(parquet_file(table), "parquet")
+    assert (first.values["m"], last.values["m"]) == ({"a": 1}, {"a": 2})
+    assert (bad.number, bad.path) == (2, "m")
+    assert bad.fault == "the value cannot be read: a map holds a key twice"
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
