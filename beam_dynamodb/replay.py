@@ -246,6 +246,8 @@ def _matched(pattern: str) -> list[FileMetadata]:
     there = ""
     if re.search(_WILD, pattern) and "://" not in pattern:
         there, pattern = _absolute(pattern)
+    elif Path(pattern).is_dir() and not pattern.endswith("/"):
+        return []  # Beam takes a folder for a file
     found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
     return [each for each in found if each.path.startswith(there)]
 

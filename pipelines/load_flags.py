@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from beam_dynamodb import OptionError
@@ -117,13 +118,13 @@ def _add_load_flags(group: Any) -> None:
     )
     group.add_argument(
         "--price_per_million",
-        type=float,
+        type=_amount,
         metavar="PRICE",
         help="For --dry_run: what a million write units cost.",
     )
     group.add_argument(
         "--write_capacity",
-        type=float,
+        type=_amount,
         metavar="UNITS",
         help="For --dry_run: write units a second. Default: what the table has, if it says.",
     )
@@ -134,6 +135,13 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
+
+
+def _amount(text: str) -> float:
+    amount = float(text)
+    if not 0 <= amount < math.inf:
+        raise argparse.ArgumentTypeError("must be a number that is not below 0")
+    return amount
 
 
 def _columns(arguments: argparse.Namespace) -> dict[str, Any]:

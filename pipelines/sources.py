@@ -7,7 +7,6 @@ Every setting may be a Beam `ValueProvider`, for a template that learns it when 
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import dataclasses
 import difflib
@@ -28,9 +27,8 @@ from beam_dynamodb.errors import DynamoDBSinkError, OptionError, RowError
 from beam_dynamodb.replay import files_of
 from beam_dynamodb.requests import Delete, Put, row_of
 from pipelines.columns import Columns
-from pipelines.compressed import Part, UnreadableFileError, parts
+from pipelines.compressed import COMPRESSIONS, Part, UnreadableFileError, parts
 from pipelines.formats import (
-    COMPRESSIONS,
     FORMATS,
     BadRecord,
     Record,
@@ -274,7 +272,9 @@ def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:
 
 
 def _no_file(pattern: str) -> SourceError:
-    return SourceError(f"No file matches {pattern}.", file=pattern, code="NoFile")
+    folder = Path(pattern).is_dir()
+    hint = f" It is a folder: name its files, as in {pattern}/*." if folder else ""
+    return SourceError(f"No file matches {pattern}.{hint}", file=pattern, code="NoFile")
 
 
 # --- the steps -----------------------------------------------------------------------------
@@ -496,16 +496,20 @@ def _format_name(name: str | None) -> str | None:
 def _encoding_name(name: str | None) -> str:
     name = name or "utf-8"
     try:
-        codecs.lookup(name)
-    except LookupError:
+        "".encode(name)  # a codec such as base64 is known, but none of texts
+    except (LookupError, UnicodeError):
         raise OptionError(
-            f"'encoding' is '{name}', which nobody knows.", option="encoding"
+            f"'encoding' is '{name}', which is none that Python has for texts.", option="encoding"
         ) from None
     return name
 
 
 def _delimiter(text: str | None) -> str | None:
     text = {"\\t": "\t", "tab": "\t"}.get(text or "", text)
-    if text and len(text) != 1:
-        raise OptionError(f"'delimiter' must be one character, not '{text}'.", option="delimiter")
+    if text and (len(text) != 1 or text in '"\r\n'):
+        raise OptionError(
+            f"'delimiter' must be one character, and neither a quote nor a line's end, not "
+            f"{text!r}.",
+            option="delimiter",
+        )
     return text or None

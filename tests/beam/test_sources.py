@@ -156,6 +156,21 @@ def test_a_pattern_that_matches_nothing_is_named(folder):
         run(f"{folder}/a.csv", f"{folder}/nothing*")
 
 
+def test_a_folder_is_no_file_but_may_be_named_with_a_slash_at_its_end(folder):
+    with pytest.raises(SourceError, match=r"No file matches .*It is a folder.*/\*\."):
+        matched(str(folder))
+    assert [each.path for each in matched(f"{folder}/")] == [f"{folder}/a.csv", f"{folder}/b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("encoding", "base64"), ("encoding", "utf-9"), ("delimiter", '"'), ("delimiter", "\n")],
+)
+def test_what_no_file_can_be_written_with_is_refused(setting, value):
+    with pytest.raises(OptionError, match=f"'{setting}'"):
+        ReadRows("x", **{setting: value})
+
+
 def test_all_files_of_a_zip_are_read_and_messages_name_them(folder):
     with zipfile.ZipFile(folder / "all.zip", "w") as archive:
         for name in ("README", "a.csv", "b.csv"):

@@ -424,6 +424,13 @@ def test_a_dry_runs_letters_are_those_of_a_load(tmp_path, db, flags, capsys):
     assert [each["operation"] for each in found[0]] == ["put", "delete_of_row"]
 
 
+@pytest.mark.parametrize("flag", ["--price_per_million=-1", "--write_capacity=inf"])
+def test_a_dry_run_reckons_with_no_impossible_number(flag, capsys):
+    with pytest.raises(SystemExit):
+        load.main(["--input=x", "--dry_run", "--table_name=users", "--aws_region=us-east-2", flag])
+    assert "must be a number that is not below 0" in capsys.readouterr().err
+
+
 def test_a_dry_run_needs_no_table(tmp_path, capsys):
     table = pa.table({"id": [1, 2], "price": [Decimal("1.50"), None], "at": [
         datetime(2024, 1, 1, tzinfo=timezone.utc)] * 2})  # fmt: skip
