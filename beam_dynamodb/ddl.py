@@ -280,8 +280,8 @@ class _Body:
         kind = sql_type(stream)
         if stream.next.is_word("METADATA"):
             stream.next.fail(
-                f"Column '{name.text}' is a metadata column: the connector dynamodb has none, "
-                "since it doesn't implement the SupportsWritingMetadata interface"
+                f"Column '{name.text}' is a metadata column, which no table here has: the "
+                "connector dynamodb doesn't implement the SupportsWritingMetadata interface"
             )
         self.columns[name.text] = Column(name.text, kind)
         if stream.next.is_word(*_CONSTRAINTS):

@@ -88,8 +88,6 @@ def plan(script: Script, insert: Insert) -> Plan:
     """
     query = _parsed(insert)
     source = _source(script, query, insert)
-    for each in query.walk():
-        _check_by_row(each, insert)
     _check_columns(query, source, insert)
     _check_names(query, source, insert)
     _check_precision(source)
@@ -124,6 +122,9 @@ def _check_commas(query: str) -> None:
 def _source(script: Script, query: exp.Expr, insert: Insert) -> Table | None:
     views = {each.alias for each in query.find_all(exp.CTE)}
     found = [each for each in query.find_all(exp.Table) if each.name not in views]
+    _check_readable(script, found)
+    for each in query.walk():
+        _check_by_row(each, insert)
     if len(found) > 1:
         _fail(f"The query reads more than one table. {_BEAM_SQL}", found[1], insert)
     if not found:
@@ -135,17 +136,22 @@ def _source(script: Script, query: exp.Expr, insert: Insert) -> Table | None:
             found[0],
             insert,
         )
-    if table.options.get("connector") == "dynamodb":
-        raise SourceNotSupportedError
     found[0].set("db", None)
     found[0].set("catalog", None)
     return table
 
 
+def _check_readable(script: Script, found: Sequence[exp.Table]) -> None:
+    tables = [script.tables.get(each.name) for each in found]
+    if any(each and each.options.get("connector") == "dynamodb" for each in tables):
+        raise SourceNotSupportedError
+
+
 def _check_by_row(node: exp.Expr, insert: Insert) -> None:
     for kind, name in _REFUSED.items():
         if isinstance(node, kind):
-            _fail(f"{name} is not supported. {_BEAM_SQL}", node, insert)
+            hint = " In place of UNION ALL give each SELECT an INSERT." if kind is exp.Union else ""
+            _fail(f"{name} is not supported.{hint} {_BEAM_SQL}", node, insert)
     if isinstance(node, exp.Subquery) and not isinstance(node.parent, (exp.From, exp.Table)):
         _fail(f"A query inside an expression is not supported. {_BEAM_SQL}", node, insert)
 
