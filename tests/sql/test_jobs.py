@@ -201,13 +201,26 @@ def test_times_are_printed_as_in_flink(job, capsys):
     assert shown in capsys.readouterr().out
 
 
-def test_a_folder_gives_no_hidden_files(files, job, capsys):
-    (files / "a.csv").write_text("1\n", encoding="utf-8")
-    (files / ".a.csv.crc").write_text("2\n", encoding="utf-8")
-    (files / "_SUCCESS").write_text("3\n", encoding="utf-8")
-    script = source(files, "csv", "id INT") + PRINTED.format("id INT")
+@pytest.mark.parametrize("path", ["file://{}", "file:{}", "{}/", "_files/../_files"])
+def test_a_folder_gives_all_its_files_but_no_hidden_ones(path, tmp_path, monkeypatch, job, capsys):
+    folder = tmp_path / "_files"
+    for number, name in enumerate(
+        ["a.csv", "2024/b.csv", ".a.csv.crc", "_SUCCESS", "2024/_c.csv", "_tmp/d.csv", ".x/y/e.csv"]
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{number}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    script = source(path.format(folder), "csv", "id INT") + PRINTED.format("id INT")
     assert job(script + "INSERT INTO out SELECT id FROM src;") == 0, capsys.readouterr().err
-    assert [each for each in capsys.readouterr().out.splitlines() if "+I" in each] == ["+I[1]"]
+    printed = [each for each in capsys.readouterr().out.splitlines() if "+I" in each]
+    assert sorted(printed) == ["+I[0]", "+I[1]"]
+
+
+def test_a_folder_with_hidden_files_alone_is_one_without_files(files, job, capsys):
+    (files / "_SUCCESS").write_text("1\n", encoding="utf-8")
+    script = source(files, "csv", "id INT") + PRINTED.format("id INT")
+    assert job(script + "INSERT INTO out SELECT id FROM src;") == 1
+    assert f"No file matches {files}/**." in capsys.readouterr().err
 
 
 def test_a_row_that_is_no_unicode_is_a_bad_row_alone(files, tmp_path, job, capsys):
@@ -338,6 +351,10 @@ FILES = "CREATE TABLE src (id BIGINT) WITH ('connector' = 'filesystem', 'path' =
         (FILES.format("'format' = 'xml'"), "Unknown format 'xml'"),
         (FILES.format("'frmat' = 'csv'"), "Missing required options are:\n\nformat"),
         (FILES.format("'format' = 'csv', 'csv.delim' = ';'"), "Unsupported option 'csv.delim'"),
+        (
+            FILES.format("'format' = 'csv'").replace(") WITH", ") PARTITIONED BY (id) WITH"),
+            "PARTITIONED BY is not supported for files",
+        ),
         ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka')", "identifier 'kafka'"),
         ("CREATE TABLE t (a INT) WITH ('connector' = 'datagen', 'fields.b.min' = '1')", "fields.b"),
         (SINK + "INSERT INTO users (id, id) SELECT 1, 2", "'id' is assigned more than once"),
