@@ -309,16 +309,12 @@ def _dynamodb_json(binary: Any, written: Text) -> Iterator[Record | BadRecord]:
 def _json_lines(binary: Any, encoding: str) -> Iterator[tuple[int, bytes]]:
     readline = binary.readline if _shown(encoding) == "UTF-8" else _recoding(binary, encoding)
     lines = iter(lambda: readline(_LINE_MAX_BYTES), b"")
-    empty = True
     for number, line in enumerate(lines, start=1):
         if number == 1:
             line = _checked_start(line)
         line = line.strip()
         if line:
-            empty = False
             yield number, line
-    if empty:
-        raise UnreadableFileError("is empty: it should hold a JSON object on each line")
 
 
 def _recoding(binary: Any, encoding: str) -> Callable[[int], bytes]:

@@ -265,7 +265,6 @@ def test_a_bad_line_of_json_harms_none_of_its_neighbours():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"\n\n", "is empty"),
         (b'[{"a":1},\n{"a":2}]', "a JSON list, not one JSON object on each line"),
         ('{"a":1}'.encode("utf-16"), "UTF-16"),
         (b"PAR1....", "no JSON file"),
@@ -274,6 +273,13 @@ def test_a_bad_line_of_json_harms_none_of_its_neighbours():
 def test_what_is_no_json_file_is_refused(text, reason):
     with pytest.raises(UnreadableFileError, match=reason):
         read(text, "json")
+
+
+@pytest.mark.parametrize("name", ["json", "dynamodb-json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_without_lines_has_no_rows_as_exports_have_of_small_tables(name, encoding):
+    assert read(b"", name, encoding=encoding) == []
+    assert read("\n\n".encode(encoding), name, encoding=encoding) == []
 
 
 def test_full_export_of_dynamodb_gives_its_items():
