@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -57,9 +58,19 @@ class ReadFiles(beam.PTransform[Any, Any]):
         self._settings: dict[str, Any] = {"format": name}
         if name == "csv":
             self._settings |= {**self._csv(options, table), "short_rows": self._ignore}
-        self._all_needed = name == "json" and options.boolean("json.fail-on-missing-field")
+        self._all_needed = name == "json" and self._json(options, table)
         options.finish()
         self._handler: Any = None
+
+    @staticmethod
+    def _json(options: TableOptions, table: Table) -> bool:
+        """Checks the options of JSON; whether a row needs all its fields."""
+        option = "json.timestamp-format.standard"  # times are read in both forms
+        if options.text(option, "SQL") not in ("SQL", "ISO-8601"):
+            refuse_option(
+                table, option, f"Invalid value for option '{option}': it must be SQL or ISO-8601"
+            )
+        return options.boolean("json.fail-on-missing-field")
 
     @staticmethod
     def _csv(options: TableOptions, table: Table) -> dict[str, Any]:
@@ -188,10 +199,17 @@ class _Declare(beam.DoFn):
 
 
 def _known(value: Any, kind: SqlType) -> Any:
-    """A value without the fields that no ROW in it declares, and truth as text in JSON's words."""
-    if isinstance(value, bool):
-        return str(value).lower() if kind.name in TEXTS else value
+    """A value without the fields that no ROW in it declares, and a text in JSON's words."""
+    if kind.name in TEXTS and isinstance(value, (bool, dict, list)):
+        return _json_text(value)
     return _within(value, kind, _known) if kind.elements or kind.fields else value
+
+
+def _json_text(value: Any) -> Any:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
+    except (TypeError, ValueError, ArithmeticError):  # of Parquet or Avro, with bytes in it
+        return value
 
 
 def _fitting(value: Any, kind: SqlType) -> Any:

@@ -161,18 +161,21 @@ def test_parse_errors_may_be_ignored_as_in_flink(files, db, endpoint, job):
 PRINTED = "CREATE TABLE out ({}) WITH ('connector' = 'print');"
 
 
-def test_json_as_in_flink_unknown_fields_of_rows_and_truth_as_text(files, job, capsys):
+def test_json_as_in_flink_unknown_fields_of_rows_and_other_values_as_text(files, job, capsys):
     (files / "a.jsonl").write_text(
-        '{"r":{"x":1,"new":2},"l":[{"x":3,"new":4}],"s":true,"m":{"k":false}}\n', encoding="utf-8"
+        '{"r":{"x":1,"new":2},"l":[{"x":3,"new":4}],"s":true,"m":{"k":false},'
+        '"o":{"é": [1, 1.50, null, 0.12345678901234567]}}\n',
+        encoding="utf-8",
     )
-    columns = "r ROW<x INT>, l ARRAY<ROW<x INT>>, s STRING, m MAP<STRING, STRING>"
+    columns = "r ROW<x INT>, l ARRAY<ROW<x INT>>, s STRING, m MAP<STRING, STRING>, o STRING"
     script = (
-        source(files, "json", columns)
-        + PRINTED.format("x INT, y INT, s STRING, t STRING")
-        + "INSERT INTO out SELECT r.x, l[1].x, s, m['k'] FROM src;"
+        source(files, "json", columns, ", 'json.timestamp-format.standard' = 'ISO-8601'")
+        + PRINTED.format("x INT, y INT, s STRING, t STRING, o STRING")
+        + "INSERT INTO out SELECT r.x, l[1].x, s, m['k'], o FROM src;"
     )
     assert job(script) == 0, capsys.readouterr().err
-    assert "+I[1, 3, true, false]" in capsys.readouterr().out
+    shown = '+I[1, 3, true, false, {"é":[1,1.5,null,0.12345678901234566]}]'
+    assert shown in capsys.readouterr().out
 
 
 def test_ignored_parse_errors_of_json_make_null_of_the_part_at_fault(files, job, capsys):
@@ -354,6 +357,10 @@ FILES = "CREATE TABLE src (id BIGINT) WITH ('connector' = 'filesystem', 'path' =
         (
             FILES.format("'format' = 'csv'").replace(") WITH", ") PARTITIONED BY (id) WITH"),
             "PARTITIONED BY is not supported for files",
+        ),
+        (
+            FILES.format("'format' = 'json', 'json.timestamp-format.standard' = 'ISO'"),
+            "it must be SQL or ISO-8601",
         ),
         ("CREATE TABLE t (a INT) WITH ('connector' = 'kafka')", "identifier 'kafka'"),
         ("CREATE TABLE t (a INT) WITH ('connector' = 'datagen', 'fields.b.min' = '1')", "fields.b"),
