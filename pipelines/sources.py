@@ -265,14 +265,11 @@ def matched(patterns: str | Sequence[str]) -> list[FileMetadata]:
         OptionError: There is no pattern.
         SourceError: A pattern matches no file, or is a folder.
     """
-    if not patterns:
-        raise OptionError("No input files are named.", option="input")
     listed = patterns.split(",") if isinstance(patterns, str) else patterns
-    files = files_of(map(str.strip, listed), _no_file)
-    for path in files:
-        if Path(path).is_dir():
-            text = f"{path} is a folder: name its files, as {path}/*.csv does."
-            raise SourceError(text, file=path, code="NoFile")
+    named = [each.strip() for each in listed or () if each.strip()]
+    if not named:
+        raise OptionError("No input files are named.", option="input")
+    files = files_of(named, _no_file)
     return [files[path] for path in sorted(files)]
 
 

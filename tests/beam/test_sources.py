@@ -156,6 +156,12 @@ def test_a_pattern_that_matches_nothing_is_named(folder):
         run(f"{folder}/a.csv", f"{folder}/nothing*")
 
 
+@pytest.mark.parametrize("patterns", ["", " , ", [], [""]])
+def test_no_pattern_is_none_of_the_folder_one_is_in(patterns):
+    with pytest.raises(OptionError, match="No input files are named"):
+        matched(patterns)
+
+
 def test_a_folder_is_no_file_but_may_be_named_with_a_slash_at_its_end(folder):
     with pytest.raises(SourceError, match=r"No file matches .*It is a folder.*/\*\."):
         matched(str(folder))

@@ -150,7 +150,7 @@ def test_missing_file_is_named(tmp_path, flags, capsys):
 
 def test_a_folder_is_told_to_be_none_of_the_files(tmp_path, flags, capsys):
     assert load.main([f"--input={tmp_path}", *flags]) == 1
-    assert f"{tmp_path} is a folder: name its files" in capsys.readouterr().err
+    assert f"It is a folder: name its files, as in {tmp_path}" in capsys.readouterr().err
 
 
 def test_wrong_option_is_refused_before_anything_is_read(flags, capsys):
