@@ -22,6 +22,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,31 +118,44 @@ def run(argv: Sequence[str]) -> Counts:
     return done
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line asks for.
+
+    Attributes:
+        flags: The flags of the load.
+        sink: The options of the sink, by keyword.
+        keys: The table's key attributes; empty where they are not told.
+        source: What reads the files.
+        options: Those of Beam.
+    """
+
+    flags: argparse.Namespace
+    sink: Mapping[str, object]
+    keys: Sequence[str]
+    source: ReadRows
+    options: PipelineOptions
+
+
 def _run(argv: Sequence[str]) -> Counts | str:
-    arguments, sink, options = read_flags(load_parser(_PROGRAM), argv)
-    use_files(options, [*arguments.input, arguments.dead_letters, arguments.report])
-    check_new(arguments.dead_letters)
-    keys = keys_of(arguments)
-    source = _source(arguments, in_order=is_in_process(options))
+    flags, sink, options = read_flags(load_parser(_PROGRAM), argv)
+    use_files(options, [*flags.input, flags.dead_letters, flags.report])
+    check_new(flags.dead_letters)
+    source = _source(flags, in_order=is_in_process(options))
+    asked = _Asked(flags, sink, keys_of(flags), source, options)
     with quiet():
-        if arguments.dry_run:
-            return _dry_run(arguments, sink, keys, source, options)
-        _sink(sink, arguments, keys)  # refuses wrong options before anything is done
-        if arguments.create_table:
-            _create_table(arguments, sink, keys)
-        return _load(arguments, sink, keys, source, options)
+        if flags.dry_run:
+            return _dry_run(asked)
+        _sink(asked)  # refuses wrong options before anything is done
+        if flags.create_table:
+            _create_table(asked)
+        return _load(asked)
 
 
-def _load(
-    arguments: argparse.Namespace,
-    sink: Mapping[str, object],
-    keys: Sequence[str],
-    source: ReadRows,
-    options: PipelineOptions,
-) -> Counts:
-    pipeline = beam.Pipeline(options=options)
+def _load(asked: _Asked) -> Counts:
+    pipeline = beam.Pipeline(options=asked.options)
     this = f"{_NAMESPACE}.{uuid.uuid4()}"
-    _build(pipeline, arguments, sink, keys, source, this)
+    _build(pipeline, asked, this)
     history = History()
     jobs: list[PipelineResult] = []
 
@@ -149,13 +163,13 @@ def _load(
         return counts_of(jobs[0], _NAMESPACE) if jobs else counts_here(this)
 
     try:
-        with cancelling(jobs), shown(counts, total=_total(arguments), history=history):
+        with cancelling(jobs), shown(counts, total=_total(asked.flags), history=history):
             jobs.append(pipeline.run())  # the in-process runner returns when all is done
             jobs[0].wait_until_finish()
     except KeyboardInterrupt:
         raise Stopped(history.samples[-1][1]) from None
     finally:
-        _write_report(arguments, history)
+        _write_report(asked.flags, history)
     return counts_of(jobs[0], _NAMESPACE)
 
 
@@ -183,50 +197,34 @@ def _source(arguments: argparse.Namespace, *, in_order: bool) -> ReadRows:
     return ReadRows(arguments.input, rows=arguments.rows, in_order=in_order, **reading(arguments))
 
 
-def _sink(
-    sink: Mapping[str, object], arguments: argparse.Namespace, keys: Sequence[str]
-) -> WriteToDynamoDB:
+def _sink(asked: _Asked) -> WriteToDynamoDB:
     return WriteToDynamoDB.from_options(
-        sink,
-        partitioned_by=arguments.partitioned_by,
-        primary_key=keys,
-        change_kind=arguments.change_kind,
-        order_by=arguments.order_by,
+        asked.sink,
+        partitioned_by=asked.flags.partitioned_by,
+        primary_key=asked.keys,
+        change_kind=asked.flags.change_kind,
+        order_by=asked.flags.order_by,
     )
 
 
-def _build(
-    pipeline: beam.Pipeline,
-    arguments: argparse.Namespace,
-    sink: Mapping[str, object],
-    keys: Sequence[str],
-    source: ReadRows,
-    run: str,
-) -> None:
+def _build(pipeline: beam.Pipeline, asked: _Asked, run: str) -> None:
     with contextlib.ExitStack() as stack:
         handler = None
-        if arguments.dead_letters:
-            letters = FailedRows(arguments.dead_letters, _NAMESPACE, run)
+        if asked.flags.dead_letters:
+            letters = FailedRows(asked.flags.dead_letters, _NAMESPACE, run)
             handler = stack.enter_context(ErrorHandler(letters))
-        rows = _rows(pipeline, arguments, keys, source, run, handler)
-        write = _sink(sink, arguments, keys).with_error_handler(handler)
-        result = rows | "Write" >> write
+        rows = _rows(pipeline, asked, run, handler)
+        result = rows | "Write" >> _sink(asked).with_error_handler(handler)
         _ = result.written | "CountWritten" >> beam.ParDo(WatchSink(_NAMESPACE, run))
 
 
-def _rows(
-    pipeline: beam.Pipeline,
-    arguments: argparse.Namespace,
-    keys: Sequence[str],
-    source: ReadRows,
-    run: str,
-    handler: Any,
-) -> PCollection[Any]:
-    rows = pipeline | "Read" >> source.with_error_handler(handler).counting(_NAMESPACE, run)
-    if arguments.delete:
-        named = (*arguments.partitioned_by, arguments.order_by)
-        beside = [name for name in named if name and name not in keys]
-        return rows | "ToDelete" >> beam.ParDo(ToDelete(keys, beside))
+def _rows(pipeline: beam.Pipeline, asked: _Asked, run: str, handler: Any) -> PCollection[Any]:
+    read = asked.source.with_error_handler(handler).counting(_NAMESPACE, run)
+    rows = pipeline | "Read" >> read
+    if asked.flags.delete:
+        named = (*asked.flags.partitioned_by, asked.flags.order_by)
+        beside = [name for name in named if name and name not in asked.keys]
+        return rows | "ToDelete" >> beam.ParDo(ToDelete(asked.keys, beside))
     return rows
 
 
@@ -252,13 +250,11 @@ class ToDelete(beam.DoFn):
 # --- before a load -------------------------------------------------------------------------
 
 
-def _create_table(
-    arguments: argparse.Namespace, sink: Mapping[str, object], keys: Sequence[str]
-) -> None:
-    options = SinkOptions.parse(sink)
-    billing = Billing.parse(arguments.create_table)
-    if create_table(options, keys, _key_types(arguments, keys), billing):
-        print(f"Created the table '{options.table_name}' ({arguments.create_table}).")
+def _create_table(asked: _Asked) -> None:
+    options = SinkOptions.parse(asked.sink)
+    billing = Billing.parse(asked.flags.create_table)
+    if create_table(options, asked.keys, _key_types(asked.flags, asked.keys), billing):
+        print(f"Created the table '{options.table_name}' ({asked.flags.create_table}).")
 
 
 def _key_types(arguments: argparse.Namespace, keys: Sequence[str]) -> dict[str, str]:
@@ -309,33 +305,27 @@ def _checked_types(types: dict[str, str]) -> dict[str, str]:
     return types
 
 
-def _dry_run(
-    arguments: argparse.Namespace,
-    sink: Mapping[str, object],
-    keys: Sequence[str],
-    source: ReadRows,
-    options: PipelineOptions,
-) -> str:
-    if not is_in_process(options):
+def _dry_run(asked: _Asked) -> str:
+    if not is_in_process(asked.options):
         raise OptionError(
             "'--dry_run' runs in this process; leave '--runner' out.", option="runner"
         )
-    settled = SinkOptions.parse(sink)
-    _sink(sink, arguments, keys)
+    settled = SinkOptions.parse(asked.sink)
+    _sink(asked)
     table = _described(settled)
-    judge = Judge(settled.table_name, _table_key(keys, table), _judging(arguments, settled))
+    judge = Judge(settled.table_name, _table_key(asked.keys, table), _judging(asked.flags, settled))
     with tempfile.TemporaryDirectory() as folder:
         letters = Path(folder) / "letters.jsonl"
-        pipeline = beam.Pipeline(options=options)
+        pipeline = beam.Pipeline(options=asked.options)
         with ErrorHandler(FailedRows(str(letters), _NAMESPACE, "dry_run")) as handler:
-            rows = _rows(pipeline, arguments, keys, source, "dry_run", handler)
+            rows = _rows(pipeline, asked, "dry_run", handler)
             handler.add_error_pcollection(rows | "Judge" >> beam.ParDo(judge))
         result = pipeline.run()
         result.wait_until_finish()
         reasons = Reasons.of_files([letters])
-        if arguments.dead_letters:
-            _copy(letters, arguments.dead_letters)
-    return _told(estimate(result, reasons), arguments, table)
+        if asked.flags.dead_letters:
+            _copy(letters, asked.flags.dead_letters)
+    return _told(estimate(result, reasons), asked.flags, table)
 
 
 def _copy(letters: Path, to: str) -> None:
