@@ -106,7 +106,9 @@ class ReadFiles(beam.PTransform[Any, Any]):
             shown_below=self._folder,
             **self._settings,
         )
-        rows = begin | "Read" >> read.with_error_handler(_Dropped() if self._ignore else handler)
+        rows = begin | "Read" >> read.with_error_handler(
+            _OfFiles(handler) if self._ignore else handler
+        )
         declare = _Declare(
             self._columns,
             handled=handler is not None,
@@ -134,11 +136,34 @@ def _pattern(path: str) -> tuple[str, str | None]:
     return f"{folder}/**", folder
 
 
-class _Dropped:
-    """Takes what is no row at all and forgets it, as `ignore-parse-errors` asks."""
+class _OfFiles:
+    """Takes what can't be read and forgets the rows in it, as `ignore-parse-errors` asks.
 
-    def add_error_pcollection(self, refused: Any) -> None:
-        """Forgets them."""
+    A file that can't be read, or only up to a place, holds rows that nobody has seen: a fault.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def add_error_pcollection(self, refused: PCollection[Any]) -> None:
+        """Passes on those of files."""
+        check = beam.ParDo(_UnreadableFiles(handled=self._handler is not None))
+        files = refused | "Unreadable files" >> check
+        files.element_type = DeadLetter
+        if self._handler is not None:
+            self._handler.add_error_pcollection(files)
+
+
+class _UnreadableFiles(beam.DoFn):
+    def __init__(self, *, handled: bool) -> None:
+        self._handled = handled
+
+    def process(self, letter: DeadLetter) -> Iterable[DeadLetter]:
+        if letter.code != "UnreadableFile":
+            return ()
+        if not self._handled:
+            raise SourceError(letter.message, code=letter.code)
+        return [letter]
 
 
 class _Declare(beam.DoFn):

@@ -158,6 +158,27 @@ def test_parse_errors_may_be_ignored_as_in_flink(files, db, endpoint, job):
     assert items(db)[2] == {"id": {"N": "2"}, "name": {"S": "b"}, "price": {"NULL": True}}
 
 
+@pytest.mark.parametrize(
+    ("form", "name", "make"),
+    [("json", "b.jsonl.gz", json_file), ("parquet", "b.parquet", parquet_file)],
+)
+def test_a_file_that_cannot_be_read_is_no_parse_error_to_ignore(
+    form, name, make, files, tmp_path, db, endpoint, job, capsys
+):
+    make(files / name)
+    broken = files / f"a{name[1:]}"
+    broken.write_bytes((files / name).read_bytes()[:-10])
+    script = source(files, form, options=f", '{form}.ignore-parse-errors' = 'true'") + SINK
+    script += "INSERT INTO users SELECT id, name, price FROM src;"
+    assert job(script, endpoint) == 1
+    assert f"{broken} is " in capsys.readouterr().err
+    letters = tmp_path / "dead.jsonl"
+    assert job(script, endpoint, f"--dead_letters={letters}") == 3
+    (line,) = letters.read_text().splitlines()
+    assert json.loads(line)["code"] == "UnreadableFile"
+    assert sorted(items(db)) == [1, 2]
+
+
 PRINTED = "CREATE TABLE out ({}) WITH ('connector' = 'print');"
 
 
