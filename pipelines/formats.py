@@ -174,11 +174,14 @@ class _Lines:
         self.last = ""
 
     def __iter__(self) -> Iterator[str]:
-        mark = "\ufeff"
-        for line in self._text:
-            self.last = line.removeprefix(mark)
+        text = iter(self._text)
+        for line in text:
+            self.last = line.removeprefix("\ufeff")
             yield self.last
-            mark = ""
+            break
+        for line in text:
+            self.last = line
+            yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +202,14 @@ def _csv_records(rows: Any, lines: _Lines, written: Text) -> Iterator[Record | B
     while True:
         started = rows.line_num + 1
         try:
-            cells = next(rows, None)
+            for cells in rows:
+                if cells:  # an empty line is none
+                    yield _csv_record(started, header, cells, written)
+                started = rows.line_num + 1
         except csv.Error as cause:
             yield _misquoted(started, rows, lines.last.rstrip("\r\n"), written, cause)
-            continue
-        if cells is None:
+        else:
             return
-        if cells:  # an empty line is none
-            yield _csv_record(started, header, cells, written)
 
 
 def _misquoted(started: int, rows: Any, line: str, written: Text, cause: csv.Error) -> BadRecord:
@@ -256,20 +259,26 @@ def _csv_record(
     number: int, header: _Header, cells: list[str], written: Text
 ) -> Record | BadRecord:
     names = header.names
-    more = len(cells) - len(names)
-    if 0 < more <= header.spare and not "".join(cells[len(names) :]).strip():
-        cells = cells[: len(names)]
-    elif more < 0 and written.short_rows:
-        names = names[: len(cells)]
-    elif more:
-        fault = f"the row has not as many cells as the header: {len(cells)} instead of {len(names)}"
-        return BadRecord(number, ",".join(cells), fault)
+    if len(cells) != len(names):
+        names, cells = _evened(header, cells, written)
+        if len(cells) != len(names):
+            fault = f"not as many cells as the header: {len(cells)} instead of {len(names)}"
+            return BadRecord(number, written.delimiter.join(cells), f"the row has {fault}")
     # The text of the whole row is looked at first: nearly always it is fine.
     if not _is_unicode("".join(cells)):
         bad = next(each for each, cell in zip(names, cells, strict=True) if not _is_unicode(cell))
         fault = f"the cell is not in {_shown(written.encoding)}"
-        return BadRecord(number, ",".join(cells), fault, bad)
+        return BadRecord(number, written.delimiter.join(cells), fault, bad)
     return Record(number, dict(zip(names, cells, strict=True)))
+
+
+def _evened(header: _Header, cells: list[str], written: Text) -> tuple[Sequence[str], list[str]]:
+    """Names and cells without the cells that a row may have more, or less."""
+    names = header.names
+    more = len(cells) - len(names)
+    if 0 < more <= header.spare and not "".join(cells[len(names) :]).strip():
+        return names, cells[: len(names)]
+    return (names[: len(cells)] if more < 0 and written.short_rows else names), cells
 
 
 def _is_unicode(text: str) -> bool:

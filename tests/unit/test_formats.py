@@ -189,6 +189,8 @@ def test_a_bad_row_of_csv_harms_none_of_its_neighbours():
     assert (bad.number, bad.path, bad.fault) == (3, "n", "the cell is not in UTF-8")
     assert short.fault == "the row has not as many cells as the header: 1 instead of 2"
     assert (long.number, long.content) == (5, "4,5,6")
+    (bad,) = read(b"id;n\n4;5;6\n", "csv", delimiter=";")
+    assert bad.content == "4;5;6"
 
 
 @pytest.mark.parametrize(
