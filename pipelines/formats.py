@@ -430,7 +430,9 @@ def _parquet(binary: Any, _: Text) -> Iterator[Record | BadRecord]:
     number = 0
     try:
         with _seekable(binary) as file:
-            table = parquet.ParquetFile(file)
+            # INT96, in which Spark writes times, goes from year 1 on and well past pyarrow's
+            # nanoseconds, in which the year 9999 would be one of the 19th century.
+            table = parquet.ParquetFile(file, coerce_int96_timestamp_unit="us")
             _check_names(table.schema_arrow.names)
             for found in _table_records(table):
                 number = found.number

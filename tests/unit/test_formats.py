@@ -417,6 +417,14 @@ def test_a_time_of_parquet_that_python_has_not_is_a_bad_row_and_harms_no_other(k
     assert bad.fault.startswith("the value cannot be read: ")
 
 
+def test_times_of_parquet_in_int96_keep_their_year():
+    moments = [datetime(9999, 12, 31), datetime(1, 1, 1), datetime(2024, 1, 2, 3, 4, 5, 6), None]
+    sink = io.BytesIO()
+    table = pa.table({"at": pa.array(moments, pa.timestamp("us"))})
+    parquet.write_table(table, sink, use_deprecated_int96_timestamps=True)
+    assert [each["at"] for each in values(sink.getvalue(), "parquet")] == moments
+
+
 def test_half_written_parquet_is_refused():
     whole = parquet_file(pa.table({"id": list(range(1000))}))
     for length in (0, 4, len(whole) // 2, len(whole) - 1):
