@@ -451,8 +451,13 @@ def _table_records(table: Any) -> Iterator[Record | BadRecord]:
         before += batch.num_rows
 
 
-_NO_VALUE = (ValueError, OverflowError, KeyError)
-"""What pyarrow raises for what Python has not: a year 10000, a map with one key twice."""
+_NO_VALUE = (ValueError, OverflowError, KeyError, TypeError)
+"""What pyarrow raises for what Python has not, such as a year 10000."""
+
+_NO_MAP = {
+    KeyError: "a map holds a key twice",
+    TypeError: "a map's key is a list, a map or a struct",
+}
 
 
 def _batch_records(batch: Any, before: int) -> Iterator[Record | BadRecord]:
@@ -476,8 +481,7 @@ def _parquet_record(row: Any, number: int) -> Record | BadRecord:
         try:
             [values[name]] = _python_values(column)
         except _NO_VALUE as cause:
-            twice = isinstance(cause, KeyError)
-            bad[name] = "a map holds a key twice" if twice else _first_line(cause)
+            bad[name] = _NO_MAP.get(type(cause)) or _first_line(cause)
     if not bad:
         return Record(number, values)
     path, fault = next(iter(bad.items()))
