@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ class ReadFiles(beam.PTransform[Any, Any]):
             handled=handler is not None,
             all_needed=self._all_needed,
             lenient=self._ignore,
+            read=_local if self._settings["format"] == "avro" else _known,
         )
         declared, refused = rows | "Declare" >> beam.ParDo(declare).with_outputs(
             _REFUSED, main="rows"
@@ -173,12 +175,19 @@ class _Declare(beam.DoFn):
     """
 
     def __init__(
-        self, columns: tuple[Column, ...], *, handled: bool, all_needed: bool, lenient: bool
+        self,
+        columns: tuple[Column, ...],
+        *,
+        handled: bool,
+        all_needed: bool,
+        lenient: bool,
+        read: Callable[[Any, SqlType], Any],
     ) -> None:
         self._columns = columns
         self._handled = handled
         self._all_needed = all_needed
         self._lenient = lenient
+        self._read = read
 
     def setup(self) -> None:
         """Makes the converter."""
@@ -202,7 +211,7 @@ class _Declare(beam.DoFn):
 
     def _declared(self, row: Mapping[str, Any]) -> dict[str, Any]:
         fields = {
-            each.name: _known(row[each.name], each.type)
+            each.name: self._read(row[each.name], each.type)
             for each in self._columns
             if each.name in row
         }
@@ -228,6 +237,13 @@ def _known(value: Any, kind: SqlType) -> Any:
     if kind.name in TEXTS and isinstance(value, (bool, dict, list)):
         return _json_text(value)
     return _within(value, kind, _known) if kind.elements or kind.fields else value
+
+
+def _local(value: Any, kind: SqlType) -> Any:
+    """A value of Avro: Flink keeps the local times of a TIMESTAMP there as if they were of UTC."""
+    if kind.name == "TIMESTAMP" and isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(timezone.utc).replace(tzinfo=None)
+    return _within(value, kind, _local) if kind.elements or kind.fields else _known(value, kind)
 
 
 def _json_text(value: Any) -> Any:

@@ -215,6 +215,22 @@ def test_ignored_parse_errors_of_json_make_null_of_the_part_at_fault(files, job,
     assert "+I[null, null, null, null]" in printed
 
 
+def test_times_of_avro_are_local_or_instants_as_declared(files, job, capsys):
+    moment = {"type": "long", "logicalType": "timestamp-millis"}
+    many = {"type": "array", "items": moment}
+    fields = [("a", moment), ("b", moment), ("c", many)]
+    schema = {"type": "record", "name": "r"} | {
+        "fields": [{"name": name, "type": kind} for name, kind in fields]
+    }
+    with open(files / "a.avro", "wb") as file:
+        fastavro.writer(file, schema, [{"a": 1500, "b": 1500, "c": [0]}])
+    columns = "a TIMESTAMP(3), b TIMESTAMP_LTZ(3), c ARRAY<TIMESTAMP(3)>"
+    script = source(files, "avro", columns) + PRINTED.format(columns)
+    assert job(script + "INSERT INTO out SELECT * FROM src;") == 0, capsys.readouterr().err
+    shown = "+I[1970-01-01T00:00:01.500, 1970-01-01T00:00:01.500Z, [1970-01-01T00:00]]"
+    assert shown in capsys.readouterr().out
+
+
 def test_times_are_printed_as_in_flink(job, capsys):
     script = PRINTED.format("t TIMESTAMP(3), l TIMESTAMP_LTZ(3), c TIME, d DATE") + (
         "INSERT INTO out SELECT TIMESTAMP '2024-01-02 03:04:00', TO_TIMESTAMP_LTZ(1500, 3),"
