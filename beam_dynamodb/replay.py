@@ -243,7 +243,7 @@ def files_of(
 
 
 def _matched(pattern: str) -> list[FileMetadata]:
-    there = ""
+    there, pattern = "", pattern.removeprefix("file://")  # Beam has no file system of this name
     if re.search(_WILD, pattern) and "://" not in pattern:
         there, pattern = _absolute(pattern)
     elif Path(pattern).is_dir() and not pattern.endswith("/"):

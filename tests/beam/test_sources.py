@@ -156,6 +156,11 @@ def test_a_pattern_that_matches_nothing_is_named(folder):
         run(f"{folder}/a.csv", f"{folder}/nothing*")
 
 
+@pytest.mark.parametrize("name", ["*", "a.csv"])
+def test_local_files_may_be_named_by_a_url(folder, name):
+    assert f"{folder}/a.csv" in [each.path for each in matched(f"file://{folder}/{name}")]
+
+
 @pytest.mark.parametrize("patterns", ["", " , ", [], [""]])
 def test_no_pattern_is_none_of_the_folder_one_is_in(patterns):
     with pytest.raises(OptionError, match="No input files are named"):
