@@ -45,8 +45,21 @@ __all__ = [
 ]
 
 
+_WRAPPERS: set[type] = set()
+"""The types of elements that hold a row or a key: `Put`, `Delete` and their subclasses."""
+
+
+class _Wrapper:
+    """What all of them have in common: each is known as one."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        _WRAPPERS.add(cls)
+
+
 @dataclass(frozen=True, slots=True)
-class Put:
+class Put(_Wrapper):
     """Write this row: a put replaces the whole item of its key.
 
     Attributes:
@@ -57,7 +70,7 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(_Wrapper):
     """Delete the item of this key, if there is one.
 
     Attributes:
@@ -83,7 +96,6 @@ _DELETES = frozenset(["-D", "DELETE"])
 _IGNORED = frozenset(["-U", "UPDATE_BEFORE"])
 _KINDS = "+I, +U, -U, -D or INSERT, UPDATE_AFTER, UPDATE_BEFORE, DELETE"
 
-_WRAPPERS = frozenset([Put, Delete])
 _UNKNOWN = LookupError("not made yet")
 _WORTH_A_BLOCK = 8
 """Fewer rows of one shape are as quickly taken one by one."""
@@ -172,9 +184,9 @@ class RequestFactory:
         Raises:
             RowError: The row has no place in the table. It names the attribute's path.
         """
-        if type(element) is Put:
+        if isinstance(element, Put):
             return self._put(element.row, timestamp, origin)
-        if type(element) is Delete:
+        if isinstance(element, Delete):
             return self._delete_key(element, timestamp, origin)
         if self.change_kind is None:
             return self._put(element, timestamp, origin)
@@ -236,7 +248,7 @@ class RequestFactory:
     def _row_to_put(self, element: Any) -> Any:
         """The row of an element that is a put; None if it is none, or none to make sense of."""
         if type(element) in _WRAPPERS:
-            return element.row if type(element) is Put else None
+            return element.row if isinstance(element, Put) else None
         if self.change_kind is None:
             return element
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -64,6 +65,31 @@ def test_a_put_and_a_delete_of_one_key_share_fence_and_identity() -> None:
     put = request(factory, ROW)
     delete = request(factory, Delete({"customer": "ann", "number": 7.0}))
     assert (put.fence, put.identity) == (delete.fence, delete.identity)
+
+
+class Upsert(Put):
+    """A put of a user's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal(Delete):
+    """A delete that knows why."""
+
+    why: str = ""
+
+
+@pytest.mark.parametrize("change_kind", [None, "op"])
+def test_a_subclass_of_put_or_delete_is_one(change_kind: str | None) -> None:
+    factory = RequestFactory("orders", ORDERS.table_key, change_kind=change_kind)
+    key = {"customer": "ann", "number": 7}
+    upsert, removal = Upsert(ROW), Removal(key, why="gone")
+    assert body(factory, upsert) == {"PutRequest": {"Item": ITEM}}
+    assert body(factory, removal) == {"DeleteRequest": {"Key": KEY}}
+    together = factory.requests([upsert] * 10 + [removal] * 10, range(20))
+    assert [*together.requests.bodies] == [
+        *[request(factory, upsert).body] * 10,
+        *[request(factory, removal).body] * 10,
+    ]
 
 
 def test_a_delete_of_more_than_the_key_is_refused() -> None:
