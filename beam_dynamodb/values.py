@@ -159,7 +159,11 @@ def register_row(kind: type[T], to_mapping: Callable[[T], Mapping[str, Any]]) ->
     Args:
         kind: The type; its subclasses follow unless they are registered themselves.
         to_mapping: Gives the attributes of one instance, not yet encoded.
+
+    Raises:
+        ValueError: As `register_value`.
     """
+    _check_may_change(kind)
     _declared_rows[kind] = to_mapping
     _forget_resolved()
 
@@ -171,7 +175,11 @@ def register_value(kind: type[T], encode: Callable[[T], AttributeValue]) -> None
         kind: The type; its subclasses follow unless they are registered themselves.
         encode: Gives the AttributeValue, best by way of `attribute_value`. What it raises
             becomes a RowError with the path of the value.
+
+    Raises:
+        ValueError: It is a type of Python's own whose values many steps encode by themselves.
     """
+    _check_may_change(kind)
     _declared[kind] = lambda value, _: encode(value)
     _forget_resolved()
 
@@ -550,6 +558,19 @@ def _row_mapping(kind: type) -> _ToMapping:
     if to_mapping is None:
         raise Refused(f"a row must be {_ROWS}, not {_type_name(kind)}")
     return to_mapping
+
+
+_FIXED = frozenset([str, int, float, bool, type(None), Decimal, bytes, list, tuple, dict])
+"""What nobody may register, since many rows at once are encoded without asking for these."""
+
+
+def _check_may_change(kind: type) -> None:
+    if kind in _FIXED:
+        name = _type_name(kind)
+        raise ValueError(
+            f"how a {name} is stored can't be changed; register a subclass of {name}, or convert "
+            "the values before the sink."
+        )
 
 
 def _unsupported(value: object, _: int) -> NoReturn:

@@ -617,6 +617,16 @@ def test_registering_counts_from_then_on() -> None:
     assert attribute_value(Tagged(a=1)) == {"S": "a"}
 
 
+@pytest.mark.parametrize(
+    "kind", [str, int, float, bool, type(None), Decimal, bytes, list, tuple, dict]
+)
+def test_how_plain_values_are_stored_cannot_be_changed(kind: Any) -> None:
+    with pytest.raises(ValueError, match=rf"how a (decimal\.)?{kind.__qualname__} is stored"):
+        register_value(kind, lambda _: {"S": "x"})
+    with pytest.raises(ValueError, match="is stored can't be changed"):
+        register_row(kind, lambda _: {})
+
+
 def test_values_need_neither_numpy_nor_beam_nor_boto3() -> None:
     # In a process of its own, and without the package's __init__, which has it all.
     program = """
