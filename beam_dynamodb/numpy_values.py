@@ -52,10 +52,10 @@ class Moment(NamedTuple):
 
 
 def comparable(value: Any) -> Any:
-    """What tells which of two of numpy's scalars is the greater one; None where nothing does.
+    """What tells which of two of numpy's scalars is the greater one; None for what is none.
 
     Raises:
-        Refused: The value has no counterpart, as for `numpy_conversion`.
+        Refused: Nothing tells it, or the value has no counterpart, as for `numpy_conversion`.
     """
     convert = numpy_conversion(type(value))
     if convert is None:
@@ -63,8 +63,9 @@ def comparable(value: Any) -> Any:
     if convert is _from_datetime:
         return _moment(value)
     plain = convert(value)
-    is_period = convert is _from_timedelta and isinstance(plain, str)
-    return None if is_period else plain
+    if convert is _from_timedelta and isinstance(plain, str):
+        raise Refused("a timedelta64 of months or years has no order; write it in days or less")
+    return plain
 
 
 def _moment(value: Any) -> Moment:

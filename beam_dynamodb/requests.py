@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from beam_dynamodb.columns import Block, NotUniformError, RowEncoder, row_encoder
 from beam_dynamodb.errors import RowError
+from beam_dynamodb.faults import cause_of, row_error, step, within
 from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.order_by import plain_scalar, plain_time, rank_of
 from beam_dynamodb.sizes import stored_size
@@ -450,7 +451,10 @@ class RequestFactory:
     def _order(self, row: Any) -> tuple[int, Any]:
         name = str(self.order_by)
         fields = row_mapping(row)
-        rank = rank_of(fields[name]) if name in fields else None
+        try:
+            rank = rank_of(fields[name]) if name in fields else None
+        except Exception as error:
+            raise row_error(within(step(name), error)) from cause_of(error)
         if rank is None:
             fault = (
                 "order_by needs a number, a string, bytes or a time here."

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import orjson
 import pandas
 import pytest
+from apache_beam.utils.timestamp import Duration, Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -310,6 +312,19 @@ ASCENDING = [
         np.datetime64("2021"),
     ],
     [np.int64(1), 2, np.float32(2.5), np.timedelta64(3, "s")],
+    [
+        dt.timedelta(microseconds=1),
+        dt.timedelta(seconds=1),
+        Decimal("1.5"),
+        np.timedelta64(2, "s"),
+        Duration(3),
+        pandas.Timedelta(seconds=4),
+        {"N": "5"},
+    ],
+    [dt.time(13, 5), dt.time(13, 5, 7), dt.time(13, 5, 7, 100), dt.time(13, 5, 8), "13:06"],
+    [UUID(int=0), UUID(int=255), str(UUID(int=256)), UUID(int=2**127)],
+    [memoryview(b"a"), b"b", bytearray(b"c")],
+    [Timestamp(1), dt.datetime(1970, 1, 1, 0, 0, 2), np.datetime64("1970-01-01T00:00:03")],
     [Level.LOW, 2, Level.HIGH],
     [{"B": "AA=="}, b"a", {"B": b"b"}, {"B": "/w=="}],
     [1, "1", b"1", dt.date(2020, 1, 1)],  # of several types: no error, and always the same
@@ -328,13 +343,18 @@ def test_order_by_compares_values(values: list[Any]) -> None:
     "value",
     [
         None, float("nan"), Decimal("sNaN"), [1], {"a": 1}, np.array([1, 2]),
-        np.timedelta64(3, "M"),
+        np.timedelta64(3, "M"), pandas.NaT, np.datetime64("NaT"), object(), {"SS": ["a"]},
+        dt.time(1, tzinfo=dt.timezone.utc), pandas.Timestamp(5),
     ],
 )  # fmt: skip
-def test_order_by_a_value_without_order_is_refused(value: Any) -> None:
-    factory = RequestFactory("t", None, ("k",), order_by="v")
-    with pytest.raises(RowError, match="^v: "):
-        factory.request({"k": 1, "v": value}, 0)
+@pytest.mark.parametrize("element", [lambda row: row, Delete], ids=["put", "delete"])
+def test_order_by_a_value_without_order_is_refused(
+    element: Callable[[Any], Any], value: Any
+) -> None:
+    factory = RequestFactory("t", TableKey(("k",)), ("k",), order_by="v")
+    with pytest.raises(RowError, match="^v: ") as caught:
+        factory.request(element({"k": 1, "v": value}), 0)
+    assert (caught.value.path, caught.value.code) == ("v", "InvalidValue")
 
 
 def test_a_row_that_lacks_what_it_is_ordered_by_is_told_so() -> None:
