@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -55,7 +55,11 @@ class Failing(beam.DoFn):
         return error
 
     def _dead_letter(
-        self, error: RowError | WriteError, element: Any, body: bytes | None = None
+        self,
+        error: RowError | WriteError,
+        element: Any,
+        body: bytes | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> FailedRecord:
         """The dead letter of an element, or the error itself where none is wanted."""
         handling = self._handling
@@ -74,6 +78,7 @@ class Failing(beam.DoFn):
             attempts=getattr(error, "attempts", 0),
             retriable=getattr(error, "retriable", False),
             request=body,
+            beside=beside or None,
         )
 
 

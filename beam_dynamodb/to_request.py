@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from beam_dynamodb.packs import Pack, Sender, origin_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
 from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.sink import ErrorHandling, Settings
+from beam_dynamodb.tagged_json import repr_of
 from beam_dynamodb.values import attribute_value, register_row, register_value
 from beam_dynamodb.write_requests import Column, Request, Requests, Same, column_of
 
@@ -192,12 +194,14 @@ class ToRequest(Failing):
         row: _Row,
         factory: RequestFactory | None,
         body: bytes | None = None,
+        beside: Mapping[str, Any] | None = None,
     ) -> TaggedOutput[str, Any]:
-        """The dead letter of a row that can't become a request, told by its key."""
+        """The dead letter of a row that can't become a request, or travel, told by its key."""
         if isinstance(cause, DynamoDBSinkError) and not isinstance(cause, RowError):
             raise cause
         element, micros, windows = row
-        record = self._dead_letter(self._row_error(cause, element, factory), element, body)
+        error = self._row_error(cause, element, factory)
+        record = self._dead_letter(error, element, body, beside)
         judge = factory or RequestFactory("", change_kind=self._settings.change_kind)
         record = record._replace(change=judge.change_of(element))
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
@@ -284,12 +288,13 @@ class ToRequest(Failing):
     def _without_unpicklable(self, requests: Requests, outputs: list[Any]) -> Requests:
         """Those that can be pickled; the others are refused."""
         fit = []
-        for place, request in enumerate(requests):
+        for place in range(len(requests)):
+            pack = Pack(requests.select([place]))
             try:
-                Pack(requests.select([place])).to_bytes()
+                pack.to_bytes()
                 fit.append(place)
             except Exception as cause:
-                outputs.append(self._unpicklable(cause, request))
+                outputs.append(self._unpicklable(cause, pack.requests[0]))
         return requests.select(fit)
 
     def _send(self, shard: int | None, requests: Requests) -> None:
@@ -308,15 +313,28 @@ class ToRequest(Failing):
 
     def _unpicklable(self, cause: Exception, request: Request) -> TaggedOutput[str, Any]:
         element, micros, windows = origin_of(request)
+        factory = self._sink.factory(request.table)
+        beside = factory.untold(element, request.body)
+        culprit = "the window of this one"
+        if not _can_be_pickled(element):
+            culprit = f"this one, a {type(element).__name__},"
+            element = repr_of(element)
         fault = RowError(
-            f"partitioned_by sends elements to another worker, and this one, a "
-            f"{type(element).__name__}, can't be pickled.",
+            f"partitioned_by sends elements to another worker, and {culprit} can't be pickled.",
             code="NotPicklable",
-            key=self._sink.factory(request.table).key_text(request.body),
+            key=factory.key_text(request.body),
             table=request.table,
         )
         fault.__cause__ = cause
-        return self._refused(fault, (repr(element), micros, windows), None, request.body)
+        return self._refused(fault, (element, micros, windows), None, request.body, beside)
+
+
+def _can_be_pickled(element: Any) -> bool:
+    try:
+        pickle.dumps(element)
+    except Exception:
+        return False
+    return True
 
 
 class PackCoder(Coder):

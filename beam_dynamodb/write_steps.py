@@ -107,7 +107,8 @@ class _Writing(Failing):
     def _failure(self, failure: Failure, together: int) -> TaggedOutput[str, Any]:
         request, cause = failure.request, failure.error
         fail_on_error = self._sink.options.sink_fail_on_error
-        key = self._sink.factory(request.table).key_text(request.body)
+        factory = self._sink.factory(request.table)
+        key = factory.key_text(request.body)
         others = (
             f" It is the first of {together} records that failed together: with "
             "'sink.fail-on-error' a request is not taken apart to find the one to blame."
@@ -127,9 +128,8 @@ class _Writing(Failing):
         if fail_on_error:
             raise error
         element, micros, windows = origin_of(request)
-        record = self._dead_letter(error, element, request.body)
-        untold = self._sink.factory(request.table).untold(element, request.body)
-        record = record._replace(beside=untold or None)
+        beside = factory.untold(element, request.body)
+        record = self._dead_letter(error, element, request.body, beside)
         return TaggedOutput(FAILED, windowed_value(record, micros, windows))
 
     def _report(self, tally: Tally) -> None:

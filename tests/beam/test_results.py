@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -12,8 +13,9 @@ import pytest
 from apache_beam.transforms.error_handling import CollectingErrorHandler, ErrorHandler
 from apache_beam.transforms.window import FixedWindows, IntervalWindow
 
-from beam_dynamodb import FailedRecord, RowError, WriteError, WriteToDynamoDB
+from beam_dynamodb import Delete, FailedRecord, RowError, WriteError, WriteToDynamoDB
 from beam_dynamodb.columns import RowEncoder
+from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.sink import ErrorHandling
 from beam_dynamodb.testing import Faults, Rejected, Throttle
 from beam_dynamodb.to_request import ToRequest
@@ -350,16 +352,50 @@ class Unpicklable(IntervalWindow):
         raise TypeError("not to be pickled")
 
 
-def test_a_row_whose_window_cannot_be_pickled_is_a_dead_letter_with_the_row() -> None:
-    write = WriteToDynamoDB(TABLE, aws_region=REGION, partitioned_by=["id"], primary_key=["id"])
+def travelling(**options: Any) -> ToRequest:
+    """The first step of a write whose packs go to another process."""
+    write = WriteToDynamoDB(
+        TABLE, aws_region=REGION, partitioned_by=["id"], primary_key=["id"], **options
+    )
     step = ToRequest(write._settings, ErrorHandling(), 4, travel=True)
     step.setup()
     step.start_bundle()
+    return step
+
+
+class Opaque:
+    """Can neither be pickled nor shown."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not to be pickled")
+
+    def __repr__(self) -> str:
+        raise ValueError("not to be shown")
+
+
+def test_the_dead_letter_of_what_cannot_be_pickled_can_be_replayed_in_its_order() -> None:
+    step = travelling(order_by="at")
+    good = Delete({"id": 1}, {"at": 3})
+    changes = [Delete({"id": 2}, {"at": 5, "why": Opaque()}), good]
+    *letters, _sent = [each for row in changes for each in given(step, row)] + [
+        *step.finish_bundle()
+    ]
+    [letter] = [each.value.value for each in letters]
+    assert (letter.code, letter.key) == ("NotPicklable", "{id: 2}")
+    assert letter.element == "its repr raised ValueError"
+    record = DeadLetter.from_line(DeadLetter.of(letter).to_line()).record()
+    assert record == Delete({"id": {"N": "2"}}, {"at": {"N": "5"}})
+
+
+def test_a_row_whose_window_cannot_be_pickled_is_a_dead_letter_with_the_row() -> None:
+    step = travelling()
     rows: list[dict[str, Any]] = [{"id": n, "v": "x"} for n in range(20)]
     rows += [{"id": n, "v": date(2026, 1, 1)} for n in range(20, 30)]
+    rows += [{"id": n, "v": "x" * 5_000} for n in range(30, 50)]
     window = Unpicklable(0, 1)
     outputs = [each for row in rows for each in given(step, row, window)]
     letters = [each.value.value for each in [*outputs, *step.finish_bundle()]]
     assert len(letters) == len(rows)
     assert {each.code for each in letters} == {"NotPicklable"}
-    assert sorted(each.element for each in letters) == sorted(map(repr, rows))
+    assert sorted((each.element for each in letters), key=itemgetter("id")) == rows
+    assert {"the window of this one can't be pickled" in each.message for each in letters} == {True}
