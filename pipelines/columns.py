@@ -10,13 +10,17 @@ import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import Any
 
 from beam_dynamodb.errors import OptionError, RowError
 
-__all__ = ["TYPES", "Columns", "names", "pairs"]
+__all__ = ["MOST_LEVELS", "TYPES", "Columns", "check_levels", "names", "pairs"]
 
 Row = dict[str, Any]
+
+MOST_LEVELS = 100
+"""How deep JSON may be: three times what DynamoDB takes, and little enough for every step."""
 
 _MOST_DIGITS = 38
 _INTEGER = re.compile(r"[+-]?[0-9]{1,38}")
@@ -45,6 +49,22 @@ def pairs(option: str, text: str) -> dict[str, str]:
             raise OptionError(f"'{option}' names '{left}' twice.", option=option)
         found[left] = right
     return found
+
+
+def check_levels(value: Any) -> None:
+    """Checks that what JSON gave is no deeper than `MOST_LEVELS`.
+
+    Raises:
+        RecursionError: It is, as the reader itself says of what is deeper still.
+    """
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        maps = [each.values() for each in level if isinstance(each, dict)]
+        lists = [each for each in level if isinstance(each, list)]
+        if not maps and not lists:
+            return
+        level = [*chain.from_iterable(maps), *chain.from_iterable(lists)]
+    raise RecursionError
 
 
 # --- one value -----------------------------------------------------------------------------
@@ -113,6 +133,7 @@ def _parsed(value: Any, kind: type, what: str) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+            check_levels(value)
         except ValueError:
             raise _Refused(f"holds something else than {what} in JSON") from None
         except RecursionError:

@@ -27,6 +27,7 @@ import orjson
 
 from beam_dynamodb.requests import Delete, Put
 from beam_dynamodb.times import ExactTime
+from pipelines.columns import MOST_LEVELS, check_levels
 from pipelines.compressed import COMPRESSIONS, UnreadableFileError
 
 __all__ = [
@@ -355,7 +356,8 @@ def _guarded(read: Callable[[int, bytes], Record], number: int, line: bytes) -> 
     try:
         return read(number, line)
     except (ValueError, RecursionError) as fault:
-        return BadRecord(number, line.decode("utf-8", "backslashreplace"), str(fault))
+        reason = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        return BadRecord(number, line.decode("utf-8", "backslashreplace"), reason)
 
 
 def _json_record(number: int, line: bytes) -> Record:
@@ -367,6 +369,13 @@ def _json_record(number: int, line: bytes) -> Record:
 
 def _loads(line: bytes) -> Any:
     """The value of a line of JSON, with all digits of its numbers."""
+    value = _parsed(line)
+    if line.count(b"[") + line.count(b"{") > MOST_LEVELS:  # else it can't be that deep
+        check_levels(value)
+    return value
+
+
+def _parsed(line: bytes) -> Any:
     if not _LONG_NUMBER.search(line):
         try:
             return orjson.loads(line)

@@ -572,6 +572,24 @@ def test_names_may_change_places_and_take_that_of_what_is_dropped():
     assert Columns.parse(rename="a:b").row({"b": 2}) == {"b": 2}, "a row of JSON may lack a"
 
 
+@pytest.mark.parametrize("name", ["json", "dynamodb-json"])
+@pytest.mark.parametrize("levels", [98, 99, 400, 2_000, 100_000])
+def test_a_line_that_is_nested_too_deeply_is_a_bad_record(name, levels):
+    deep = b'{"a":{"L":' + b"[" * (levels - 1) + b"1.5" + b"]" * (levels - 1) + b"}}"
+    contents = b'{"Item":%b}\n{"Item":{"a":{"N":"1"}}}\n' % deep
+    found, good = read(contents, name)
+    assert isinstance(good, Record)
+    if levels < 99:
+        assert isinstance(found, Record)
+    else:
+        assert (found.number, found.fault) == (1, "it is nested too deeply")
+
+
+def test_a_line_of_many_flat_values_is_a_record():
+    [row] = values(b'{"a":[%b]}\n' % b",".join([b"[]", b"{}"] * 500), "json")
+    assert row == {"a": [[], {}] * 500}
+
+
 @pytest.mark.parametrize(
     ("types", "value", "path", "reason"),
     [
@@ -585,6 +603,8 @@ def test_names_may_change_places_and_take_that_of_what_is_dropped():
         ("c:M", "{", "c", "an object"),
         ("c:L", "[" * 100_000, "c", "nested too deeply"),
         ("c:SS", "[" * 100_000, "c", "nested too deeply"),
+        ("c:L", "[" * 101 + "]" * 101, "c", "nested too deeply"),
+        ("c:M", '{"a":' * 101 + "1" + "}" * 101, "c", "nested too deeply"),
         ("c:NS", "1;x", "c[1]", "something else than a number"),
         ("c:SS", "[]", "c", "empty set.*; give null instead"),
         ("c:S", {"x": 1}, "c", "which S can't hold"),
