@@ -21,7 +21,7 @@ from beam_dynamodb.values import python_value
 from beam_dynamodb.version import __version__
 from beam_dynamodb.write_requests import item_of
 
-__all__ = ["DeadLetter", "TableRow", "Unreadable", "table_of"]
+__all__ = ["DeadLetter", "TableRow", "Unreadable", "portable", "table_of"]
 
 _MOST_MICROS = 9_223_372_036_854_775_000
 """The first and the last moment of Beam's time are so far from 1970."""
@@ -187,6 +187,18 @@ class DeadLetter:
         if self.operation in (DELETE, DELETE_OF_ROW):
             return Delete(row, self.beside, self.operation == DELETE_OF_ROW)
         return Put(row) if self.operation == PUT else row
+
+
+def portable(element: Any) -> Any:
+    """What a line can hold of an element, which can be pickled whatever the element is.
+
+    A row is a dict then; what JSON can't bring back is an `Unreadable`.
+    """
+    if isinstance(element, Put):
+        return Put(portable(element.row))
+    if isinstance(element, Delete):
+        return Delete(portable(element.key), portable(element.beside), element.of_row)
+    return tagged_json.loads(tagged_json.dumps(element))
 
 
 def _content(element: Any, failed: Any) -> tuple[str | None, Any]:

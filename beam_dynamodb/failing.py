@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
 
+from beam_dynamodb.dead_letters import portable
 from beam_dynamodb.errors import RowError, WriteError
 from beam_dynamodb.meters import Meters
 from beam_dynamodb.requests import RequestFactory
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 
-__all__ = ["FAILED", "Failing"]
+__all__ = ["FAILED", "Failing", "can_be_pickled", "that_travels"]
 
 _logger = logging.getLogger(__name__)
 
 FAILED = "failed"
 """The tag of dead letters."""
+
+
+_LEVELS_TO_SPARE = 100
+"""How much deeper what can be pickled here could be: elsewhere less of the stack may be free."""
+
+
+def can_be_pickled(element: Any) -> bool:
+    """Whether it can go to another worker, and the runner can learn its size."""
+    for _ in range(_LEVELS_TO_SPARE):
+        element = [element]
+    try:
+        pickle.dumps(element)
+    except Exception:
+        return False
+    return True
+
+
+def that_travels(element: Any) -> Any:
+    """The element, or what JSON can hold of it: what pickling raises would end the bundle."""
+    return element if can_be_pickled(element) else portable(element)
 
 
 class Failing(beam.DoFn):
@@ -69,7 +91,7 @@ class Failing(beam.DoFn):
             _call_back(handling.on_failure_callback, error, element)
         Meters.failed.inc()
         return FailedRecord(
-            element=element,
+            element=that_travels(element),
             error=(type(error), repr(error), traceback.format_exception(error)),
             code=error.code,
             message=error.message,

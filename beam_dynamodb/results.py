@@ -19,7 +19,8 @@ class FailedRecord(NamedTuple):
     [traceback lines]))`.
 
     Attributes:
-        element: The input element.
+        element: The input element; where that can't be pickled, what of it a line of
+            `WriteDeadLetters` brings back, a dict instead of a row.
         error: The exception's type, its repr, its traceback's lines.
         code: The error code, AWS's or one of `RowError`'s.
         message: What is wrong, in words.

@@ -21,7 +21,7 @@ from beam_dynamodb.numpy_values import numpy_conversion
 from beam_dynamodb.times import ExactTime, seconds_text
 from beam_dynamodb.values import attribute_value, base64_text, python_value, row_mapping
 
-__all__ = ["Unreadable", "dumps", "loads", "repr_of", "unreadable"]
+__all__ = ["Unreadable", "dumps", "loads", "unreadable"]
 
 _EXACT_INT = 2**53
 """The integers up to here are the same in every JSON reader (RFC 8259, section 6)."""
@@ -139,7 +139,7 @@ class _Encoder:
         try:
             return self._compound(value)
         except Exception:
-            return _lost(value, repr_of(value))
+            return _lost(value, _repr(value))
         finally:
             self._around.discard(id(value))
 
@@ -197,8 +197,7 @@ def _unreadable_json(kind: str, text: str) -> dict[str, Any]:
     return {"$unreadable": {"type": _text(kind), "text": _text(text)}}
 
 
-def repr_of(value: object) -> str:
-    """The repr of any value, at most 1,000 characters of it; or why there is none."""
+def _repr(value: object) -> str:
     try:
         return repr(value)[:_TEXT_CHARACTERS]
     except Exception as fault:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +18,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DeadLetterError, DynamoDBSinkError, RowError
-from beam_dynamodb.failing import FAILED, Failing
+from beam_dynamodb.failing import FAILED, Failing, can_be_pickled, that_travels
 from beam_dynamodb.holding import Holding
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.meters import Meters
@@ -27,7 +26,6 @@ from beam_dynamodb.packs import Pack, Sender, origin_of
 from beam_dynamodb.parameters import ELEMENT, WINDOWED_VALUE
 from beam_dynamodb.requests import Converted, RequestFactory
 from beam_dynamodb.sink import ErrorHandling, Settings
-from beam_dynamodb.tagged_json import repr_of
 from beam_dynamodb.values import attribute_value, register_row, register_value
 from beam_dynamodb.write_requests import Column, Request, Requests, Same, column_of
 
@@ -203,7 +201,7 @@ class ToRequest(Failing):
         error = self._row_error(cause, element, factory)
         record = self._dead_letter(error, element, body, beside)
         judge = factory or RequestFactory("", change_kind=self._settings.change_kind)
-        record = record._replace(change=judge.change_of(element))
+        record = record._replace(change=that_travels(judge.change_of(element)))
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
     def _pack(self, requests: Requests, size: int, outputs: list[Any]) -> None:
@@ -315,10 +313,8 @@ class ToRequest(Failing):
         element, micros, windows = origin_of(request)
         factory = self._sink.factory(request.table)
         beside = factory.untold(element, request.body)
-        culprit = "the window of this one"
-        if not _can_be_pickled(element):
-            culprit = f"this one, a {type(element).__name__},"
-            element = repr_of(element)
+        is_fit = can_be_pickled(element)
+        culprit = "the window of this one" if is_fit else f"this one, a {type(element).__name__},"
         fault = RowError(
             f"partitioned_by sends elements to another worker, and {culprit} can't be pickled.",
             code="NotPicklable",
@@ -327,14 +323,6 @@ class ToRequest(Failing):
         )
         fault.__cause__ = cause
         return self._refused(fault, (element, micros, windows), None, request.body, beside)
-
-
-def _can_be_pickled(element: Any) -> bool:
-    try:
-        pickle.dumps(element)
-    except Exception:
-        return False
-    return True
 
 
 class PackCoder(Coder):

@@ -13,9 +13,9 @@ import pytest
 from apache_beam.transforms.error_handling import CollectingErrorHandler, ErrorHandler
 from apache_beam.transforms.window import FixedWindows, IntervalWindow
 
-from beam_dynamodb import Delete, FailedRecord, RowError, WriteError, WriteToDynamoDB
+from beam_dynamodb import Delete, FailedRecord, Put, RowError, WriteError, WriteToDynamoDB
 from beam_dynamodb.columns import RowEncoder
-from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.dead_letters import DeadLetter, Unreadable
 from beam_dynamodb.sink import ErrorHandling
 from beam_dynamodb.testing import Faults, Rejected, Throttle
 from beam_dynamodb.to_request import ToRequest
@@ -344,7 +344,54 @@ def test_an_element_that_cannot_be_pickled_is_a_dead_letter_where_it_would_have_
     assert (counters(ran)["written"], counters(ran)["failed"]) == (4, 1)
     [record] = failed.elements
     assert (record.code, record.key) == ("NotPicklable", "{id: 2}")
-    assert "Encoded" in record.element
+    assert record.element == {"id": 2}
+    assert "this one, a Encoded, can't be pickled" in record.message
+
+
+class _Spoil(beam.DoFn):
+    """Puts something into a row, or into one of its own, that can't be pickled."""
+
+    def process(self, row: dict[str, Any]) -> Any:
+        if row["id"] == 1:
+            return [{**row, "v": Opaque()}]
+        if row["id"] == 2:
+            deep: list[Any] = []
+            for _ in range(900):
+                deep = [deep]
+            return [Put({**row, "v": deep})]
+        return [row]
+
+
+class _Any:
+    """Any element."""
+
+
+class _AnyCoder(beam.coders.Coder):
+    """Lets everything pass from a step to the next; nothing is to be shuffled."""
+
+    def encode(self, value: Any) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize("partitioned_by", KEYS)
+def test_a_bad_row_that_cannot_be_pickled_is_a_dead_letter(partitioned_by: Any) -> None:
+    rows = [({"id": number, "v": number}, 0.0) for number in range(5)]
+    beam.coders.registry.register_coder(_Any, _AnyCoder)
+    failed = Collected()
+    with serving() as server:
+        begin = pipeline()
+        spoilt = input_of(begin, rows) | beam.ParDo(_Spoil()).with_output_types(_Any)
+        write = sink(server, partitioned_by=partitioned_by, primary_key=["id"])
+        result = spoilt | write.with_exception_handling()
+        _ = result.failed | (failed | "Collect")
+        begin.run().wait_until_finish()
+        assert set(stored(server)) == {0, 3, 4}
+    opaque, deep = sorted(failed.elements, key=lambda each: each.key)
+    assert opaque.element == {
+        "id": 1,
+        "v": Unreadable(f"{__name__}.Opaque", "its repr raised ValueError"),
+    }
+    assert (deep.element.row["id"], deep.code, deep.key) == (2, "InvalidValue", "{id: 2}")
 
 
 class Unpicklable(IntervalWindow):
@@ -382,7 +429,8 @@ def test_the_dead_letter_of_what_cannot_be_pickled_can_be_replayed_in_its_order(
     ]
     [letter] = [each.value.value for each in letters]
     assert (letter.code, letter.key) == ("NotPicklable", "{id: 2}")
-    assert letter.element == "its repr raised ValueError"
+    opaque = Unreadable(f"{__name__}.Opaque", "its repr raised ValueError")
+    assert letter.element == Delete({"id": 2}, {"at": 5, "why": opaque})
     record = DeadLetter.from_line(DeadLetter.of(letter).to_line()).record()
     assert record == Delete({"id": {"N": "2"}}, {"at": {"N": "5"}})
 
