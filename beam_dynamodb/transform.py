@@ -306,6 +306,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         """Adds the step that writes; gives what is written, and what failed."""
         label = "WriteLatest" if self._settings.partitioned_by else "WriteBundle"
         step: type[beam.DoFn] = WriteBundle
+        requests.element_type = Pack  # whose coder tells a size without pickling it
         if self._settings.partitioned_by:
             requests.element_type = KV[int, Pack]
             step = WriteLatest if is_bounded else WriteLatestUntilTimeout

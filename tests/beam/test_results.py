@@ -362,6 +362,17 @@ class _Spoil(beam.DoFn):
         return [row]
 
 
+def test_without_keys_no_element_has_to_be_pickled() -> None:
+    beam.coders.registry.register_coder(Encoded, EncodedCoder)
+    rows = [({"id": 2, "v": number}, 0.0) for number in range(5)]
+    with serving() as server:
+        begin = pipeline()
+        encoded = input_of(begin, rows) | beam.ParDo(_Encode()).with_output_types(Encoded)
+        _ = encoded | sink(server)
+        begin.run().wait_until_finish()
+        assert set(stored(server, "id")) == {2}
+
+
 class _Any:
     """Any element."""
 
