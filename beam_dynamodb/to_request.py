@@ -184,7 +184,7 @@ class ToRequest(Failing):
                 f"{type(table).__name__}.",
                 code="InvalidTable",
             )
-        return self._sink.factory(table)
+        return self._sink.factory(str.__str__(table))  # an Enum's text is told in two ways
 
     def _refused(
         self,

@@ -108,7 +108,8 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         """Checks the options; touches neither network nor credentials.
 
         Args:
-            table: The table's name or ARN, or a callable that gives an element's.
+            table: The table's name or ARN, or a callable that gives an element's; a table that is
+                called by both counts as two, between which no order is kept.
             partitioned_by: The attributes that identify a record. Of the records of one identity
                 in a batch only the latest is written (the connector's PARTITIONED BY). Best the
                 table's primary key.

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from enum import Enum
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
 import pytest
 
-from beam_dynamodb import Delete, Put
+from beam_dynamodb import Delete, Put, WriteToDynamoDB
+from beam_dynamodb.steps import ToRequest
 from beam_dynamodb.testing import AccessDenied, Faults
 from tests.beam.helpers import (
+    REGION,
     TABLE,
     TWO_WORKERS,
     Rows,
     ends,
+    given,
     input_of,
     pipeline,
     run_rows,
@@ -125,6 +130,27 @@ def test_a_callable_sends_rows_to_several_tables(partitioned_by: Any) -> None:
     for row, _ in rows:
         expected[row["to"]][row["id"]] = str(row["v"])
     assert found == expected
+
+
+class Word(str, Enum):
+    """A table's name that is told as `Word.TABLE`, and travels as `events`."""
+
+    TABLE = TABLE
+
+
+def test_a_table_is_one_whether_an_enum_or_its_text_names_it() -> None:
+    identities = []
+    for table in (Word.TABLE, TABLE):
+        write = WriteToDynamoDB(
+            itemgetter("to"), aws_region=REGION, partitioned_by=["id"], primary_key=["id"]
+        )
+        step = ToRequest(write._settings, None, 1, travel=True)
+        step.setup()
+        step.start_bundle()
+        assert list(given(step, {"id": 1, "to": table})) == []
+        [sent] = step.finish_bundle()
+        identities += sent.value[1].requests.identities
+    assert identities[0] == identities[1]
 
 
 def test_a_row_whose_table_is_no_name_is_a_dead_letter_that_says_so() -> None:
