@@ -116,7 +116,7 @@ class Pack:
 
     def to_stamped(self) -> bytes:
         """The pack as bytes behind its own stamp, as it travels; raises as `to_bytes`."""
-        return self.to_bytes(self.stamp)
+        return self.to_bytes(self.stamp or bytes(_STAMP.size))
 
     def close(self) -> None:
         """Makes the bytes now, and keeps nothing else; raises as `to_bytes`."""

@@ -96,7 +96,11 @@ def test_a_pack_comes_back_from_its_bytes(
         for n, (key, order) in enumerate(records)
     ]
     pack = Pack(Requests.of(requests))
-    for again in (Pack.from_bytes(pack.to_bytes()), pickle.loads(pickle.dumps(pack))):
+    for again in (
+        Pack.from_bytes(pack.to_bytes()),
+        Pack.from_stamped(pack.to_stamped()),
+        pickle.loads(pickle.dumps(pack)),
+    ):
         assert list(again.requests) == requests
         assert repr(list(again.requests)) == repr(requests), "True is not 1"
     joined = Pack.joined([pack.to_bytes(), pack.to_bytes()])
