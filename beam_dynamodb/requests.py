@@ -239,23 +239,23 @@ class RequestFactory:
         """The rows that are to be put, those of one shape together, with their places."""
         shapes: dict[Any, tuple[list[int], list[Any]]] = {}
         for place, element in enumerate(elements):
-            row = self._row_to_put(element)
-            if row is not None:
+            try:
+                row = self._row_to_put(element)
                 places, rows = shapes.setdefault(_shape(row), ([], []))
+            except Exception:
+                row = None  # it gets an error of its own
+            if row is not None:
                 places.append(place)
                 rows.append(row)
         return [shape for shape in shapes.values() if len(shape[0]) >= _WORTH_A_BLOCK]
 
     def _row_to_put(self, element: Any) -> Any:
-        """The row of an element that is a put; None if it is none, or none to make sense of."""
+        """The row of an element that is a put; None if it is none."""
         if type(element) in _WRAPPERS:
             return element.row if isinstance(element, Put) else None
         if self.change_kind is None:
             return element
-        try:
-            kind, row = self._kind_of(element)
-        except Exception:
-            return None
+        kind, row = self._kind_of(element)
         return row if kind in _PUTS else None
 
     def _together(

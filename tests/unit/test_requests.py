@@ -454,6 +454,23 @@ def test_the_key_of_a_row_is_told_without_asking_its_properties() -> None:
     assert ORDERS.key_text_of(Property(**ROW)) == "{customer: ann, number: 7}"
 
 
+class Incomparable:
+    """A name that is none, and that no other one can be compared with."""
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("not to be compared")
+
+
+def test_rows_whose_names_cannot_be_compared_are_bad_rows_alone() -> None:
+    rows: list[Any] = [{**ROW, Incomparable(): 1} for _ in range(3)]
+    made = ORDERS.requests([*rows, Put(ROW)], range(4))
+    assert [place for place, _ in made.refused] == [0, 1, 2]
+    assert len(made.requests) == 1
+
+
 def test_without_order_by_the_timestamp_orders() -> None:
     assert request(ORDERS, ROW, 17).order == 17
 
