@@ -185,6 +185,8 @@ class DeadLetter:
             raise DeadLetterError(f"'element' is no row but a {type(element).__name__}.")
         row = TableRow(element, self.table)
         if self.operation in (DELETE, DELETE_OF_ROW):
+            if not isinstance(self.beside, (dict, type(None))):
+                raise DeadLetterError(f"'beside' is no row but a {type(self.beside).__name__}.")
             return Delete(row, self.beside, self.operation == DELETE_OF_ROW)
         return Put(row) if self.operation == PUT else row
 
@@ -274,6 +276,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "retriable": lambda value: type(value) is bool,
     "timestamp": _is_time,
     "version": _is_text,
-    "beside": lambda value: value is None or type(value) is dict,
+    "beside": lambda _: True,
 }
 """What a line may hold, and the rule for it."""

@@ -112,6 +112,15 @@ def test_what_orders_a_delete_goes_with_it():
     assert "beside" not in DeadLetter({"id": 1}, "delete", "t").to_line()
 
 
+def test_what_stands_beside_a_deletes_key_may_be_mended_whatever_it_was():
+    letter = DeadLetter.of(failed(Delete({"id": 1}, 7)))
+    again = DeadLetter.from_line(letter.to_line())
+    assert (again, again.beside) == (letter, 7)
+    with pytest.raises(DeadLetterError, match="^'beside' is no row but a int"):
+        again.record()
+    assert dataclasses.replace(again, beside=None).record() == Delete({"id": 1})
+
+
 @pytest.mark.parametrize(
     "at",
     [
@@ -135,7 +144,6 @@ def test_the_time_that_orders_a_put_stays_a_time(at):
         ("[]", "an object with element"),
         ('{"table": "t"}', "an object with element"),
         ('{"element": {}, "retryable": true}', "'retryable' is no field"),
-        ('{"element": {}, "beside": 7}', "'beside' has no value that it may have"),
         ('{"element": {"v": {"$exacttime": "2026"}}}', "a time with nine digits"),
         ('{"element": {"v": {"$exacttime": "2026-13-01T00:00:00.000000001"}}}', "not fit it"),
         ('{"element": {}, "timestamp": 9223372036854775001}', "'timestamp' has no value that"),
