@@ -11,8 +11,8 @@ import apache_beam as beam
 import pytest
 
 from beam_dynamodb import Delete, Put, WriteToDynamoDB
-from beam_dynamodb.steps import ToRequest
 from beam_dynamodb.testing import AccessDenied, Faults
+from beam_dynamodb.to_request import ToRequest
 from tests.beam.helpers import (
     REGION,
     TABLE,
