@@ -76,8 +76,8 @@ def dumps(value: object) -> str:
     int, float (NaN and infinity too), str (half surrogate pairs too), Decimal, bytes, bytearray,
     datetime (a time zone as its offset, and without fold), date, time, timedelta, `ExactTime`,
     UUID, list, tuple, set, frozenset, dict. Rows of other types come back as dicts; values of
-    other types that a sink stores come back as a value that is stored alike; all others, and what
-    contains itself, as `Unreadable`.
+    other types that a sink stores come back as a value that is stored alike; all others, rows in
+    sets or as keys of maps, and what contains itself, as `Unreadable`.
     """
     encoded = _Encoder().encode(value)
     # Not orjson, which goes less deep than our depth with its tags.
@@ -152,7 +152,7 @@ class _Encoder:
         if kind is tuple:
             return {"$tuple": [self.encode(each) for each in value]}
         if kind in (set, frozenset):
-            members = [self.encode(each) for each in value]
+            members = [self._hashable(each) for each in value]
             return {f"${kind.__name__}": sorted(members, key=json.dumps)}
         if kind in (datetime, time):
             return {f"${kind.__name__}": value.isoformat()}
@@ -163,7 +163,16 @@ class _Encoder:
     def _map(self, values: Mapping[Any, Any]) -> Any:
         if all(type(name) is str and name[:1] != "$" and _is_unicode(name) for name in values):
             return {name: self.encode(each) for name, each in values.items()}
-        return {"$map": [[self.encode(k), self.encode(v)] for k, v in values.items()]}
+        return {"$map": [[self._hashable(k), self.encode(v)] for k, v in values.items()]}
+
+    def _hashable(self, value: Any) -> Any:
+        """A member of a set or key of a map, which must be fit for that when it comes back."""
+        encoded = self.encode(value)
+        try:
+            hash(_decoded(encoded))
+        except Exception:  # a row is a dict by then
+            return _lost(value, _repr(value))
+        return encoded
 
 
 def _simpler(value: Any) -> Any:

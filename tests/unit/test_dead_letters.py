@@ -273,6 +273,15 @@ def test_a_long_repr_is_cut():
     assert len(loads(dumps(type("Long", (), {"__repr__": lambda _: "x" * 10**7})())).text) == 1_000
 
 
+def test_what_stood_in_a_set_or_as_a_key_and_comes_back_as_a_dict_is_unreadable():
+    point = Point(1, 2)
+    lost = Unreadable(f"{__name__}.Point", repr(point))
+    assert loads(dumps([{point, 3}, {point: 4, "v": 5}])) == [{lost, 3}, {lost: 4, "v": 5}]
+    assert loads(dumps({(1, frozenset([2])): 3})) == {(1, frozenset([2])): 3}
+    pair = 1, type("Frozen", (frozenset,), {})([6])
+    assert loads(dumps({pair: 3})) == {Unreadable("builtins.tuple", repr(pair)): 3}
+
+
 def test_what_contains_itself_ends():
     cycle: list[Any] = [1]
     cycle.append({"again": (cycle,)})
