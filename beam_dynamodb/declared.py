@@ -13,12 +13,13 @@ from beam_dynamodb.meters import Meters
 from beam_dynamodb.requests import ChangeKind, Delete, Put
 from beam_dynamodb.sink import ErrorHandling, Settings
 from beam_dynamodb.sql_types import Column, convert_part, convert_row
+from beam_dynamodb.values import row_mapping
 
 __all__ = ["Columns", "ToColumns"]
 
 
 class Columns:
-    """The columns that are declared, and the field of a change kind beside them."""
+    """The columns that are declared, and the field of a change kind among or beside them."""
 
     def __init__(self, columns: tuple[Column, ...], change_kind: ChangeKind = None) -> None:
         self._columns = columns
@@ -27,6 +28,8 @@ class Columns:
     def prepare(self) -> None:
         """Makes the converters, which no pickle carries."""
         self._row = convert_row(self._columns, self._passed)
+        others = tuple(each for each in self._columns if each.name not in self._passed)
+        self._row_without_kind = convert_row(others)
         self._key = convert_part(self._columns, self._passed)
 
     def converted(self, element: Any) -> Any:
@@ -36,11 +39,17 @@ class Columns:
             RowError: A value is not of its column's type; or as `convert_row`.
         """
         if isinstance(element, Put):
-            return Put(self._row(element.row))
+            return Put(self._put(element.row))
         if isinstance(element, Delete):
             beside = None if element.beside is None else self._key(element.beside)
             return Delete(self._key(element.key), beside, element.of_row)
         return self._row(element)
+
+    def _put(self, row: Any) -> Any:
+        """The row of a `Put`, which needs no change kind: its column is not made NULL."""
+        fields = row_mapping(row)
+        tells_kind = all(name in fields for name in self._passed)
+        return self._row(fields) if tells_kind else self._row_without_kind(fields)
 
 
 class ToColumns(Failing):

@@ -214,12 +214,13 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         table = parse_table(ddl) if isinstance(ddl, str) else ddl
         table = table.with_options(options or {})
         table.check_sink()
+        change_kind = change_kind or table.change_kind
         sink = cls.from_options(
             table.sink_options(),
             partitioned_by=table.key_names,
             primary_key=table.primary_key,
             order_by=order_by or table.order_by,
-            change_kind=change_kind or table.change_kind,
+            change_kind=change_kind,
         )
         sink._columns = Columns(table.columns, change_kind)  # noqa: SLF001
         return sink

@@ -12,7 +12,8 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from beam_dynamodb import Delete, Put, RowError, WriteError, WriteToDynamoDB
+from beam_dynamodb import Delete, FailedRecord, Put, RowError, WriteError, WriteToDynamoDB
+from beam_dynamodb.dead_letters import DeadLetter
 from beam_dynamodb.testing import FakeDynamoDB, FakeServer
 
 DDL = """CREATE TABLE prices (
@@ -69,6 +70,25 @@ def test_the_primary_key_deduplicates_and_deletes(server):
     write(changes, sink(server, change_kind="op"))
     assert [item["price"] for item in server.db.items("prices")] == [{"N": "2"}]
     assert len(server.db.writes) == 2, "of each key only the latest is sent"
+
+
+@pytest.mark.parametrize("null", ["", " NOT NULL"])
+def test_a_put_needs_no_column_of_a_change_kind_as_when_a_refused_change_is_replayed(server, null):
+    ddl = DDL.replace("(\n", f"(\n  op STRING{null},", 1).replace(
+        "'connector'", "'change-kind' = 'op', 'connector'"
+    )
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        changes = [{"op": "+U", "id": 1, "price": "x"}, {"op": "-D", "id": 2, "price": "x"}]
+        result = pipeline | beam.Create(changes) | sink(server, ddl).with_exception_handling()
+        _ = result.failed | beam.Map(_mended) | "Again" >> sink(server, ddl)
+    (item,) = server.db.items("prices")
+    assert item.keys() == {"id", "price", "at", "tags"}
+
+
+def _mended(failed: FailedRecord) -> Any:
+    change = DeadLetter.from_line(DeadLetter.of(failed).to_line()).record()
+    (change.key if isinstance(change, Delete) else change.row)["price"] = 1
+    return change
 
 
 def test_an_update_before_that_does_not_fit_is_left_out_as_any_other(server):
