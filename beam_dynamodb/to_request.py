@@ -200,8 +200,9 @@ class ToRequest(Failing):
         element, micros, windows = row
         error = self._row_error(cause, element, factory)
         record = self._dead_letter(error, element, body, beside)
-        judge = factory or RequestFactory("", change_kind=self._settings.change_kind)
-        record = record._replace(change=that_travels(judge.change_of(element)))
+        if body is None:  # else it tells by itself
+            judge = factory or RequestFactory("", change_kind=self._settings.change_kind)
+            record = record._replace(change=that_travels(judge.change_of(element)))
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
     def _pack(self, requests: Requests, size: int, outputs: list[Any]) -> None:

@@ -446,6 +446,16 @@ def test_the_dead_letter_of_what_cannot_be_pickled_can_be_replayed_in_its_order(
     assert record == Delete({"id": {"N": "2"}}, {"at": {"N": "5"}})
 
 
+def test_a_change_that_had_become_a_request_is_told_by_that_alone_where_it_cannot_be_pickled() -> (
+    None
+):
+    step = travelling(change_kind="op")
+    row = {"op": "-D", "id": 2, "why": Opaque()}
+    [letter] = [each.value.value for each in [*given(step, row), *step.finish_bundle()]]
+    assert (letter.code, letter.change) == ("NotPicklable", None)
+    assert DeadLetter.of(letter).record() == Delete({"id": {"N": "2"}})
+
+
 def test_a_row_whose_window_cannot_be_pickled_is_a_dead_letter_with_the_row() -> None:
     step = travelling()
     rows: list[dict[str, Any]] = [{"id": n, "v": "x"} for n in range(20)]
