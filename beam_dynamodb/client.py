@@ -143,6 +143,8 @@ class DynamoDB:
         self._keys: dict[str, TableKey | None] = {}
         self._skew = timedelta(0)
         self._unproven: FrozenCredentials | None = None
+        self._vain: FrozenCredentials | None = None
+        self._vain_until = datetime.max.replace(tzinfo=timezone.utc)
         verify = False if options.aws_trust_all_certificates else None
         self._credentials = credentials.resolve(
             options.credentials, region=options.aws_region, verify=verify
@@ -284,16 +286,24 @@ class DynamoDB:
             if self._unproven == used:  # they are new; a later bundle may try newer ones
                 self._unproven = None
                 return error
+            began = self._clock()
+            if self._vain == used and began < self._vain_until:
+                return error  # many calls are refused at once
+            self._vain = used
             try:
                 if not credentials.refresh(self._credentials, used):
                     return error
-                self._unproven = self.current_credentials()
+                self._unproven, self._vain = self.current_credentials(), None
             except CredentialsError as cause:
                 mixed = ServiceError(
                     f"{error.message} {cause.message}", code=error.code, status=error.status
                 )
                 mixed.__cause__ = cause
                 return mixed
+            finally:
+                ended = self._clock()
+                # A quick look may be taken again at once.
+                self._vain_until = ended + (ended - began) - _CREDENTIALS_HOLD
         return ServiceError(error.message, code="CredentialsRefreshed", status=error.status)
 
     def _corrected(self, error: ServiceError, date: str | None, used: timedelta) -> ServiceError:

@@ -485,6 +485,33 @@ def test_where_credentials_cannot_be_had_their_source_is_asked_once(
     assert len(asks) == 1
 
 
+@pytest.mark.parametrize("fault", [None, CredentialsError("STS does not answer")])
+def test_a_look_for_newer_keys_in_vain_is_good_for_all_calls_that_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    service = DynamoDB(options(), user_agent="x", now=lambda: moment)
+    looks: list[None] = []
+
+    def refresh(*_: Any) -> bool:
+        nonlocal moment
+        looks.append(None)
+        moment += timedelta(seconds=17)
+        if fault is not None:
+            raise fault
+        return False
+
+    monkeypatch.setattr("beam_dynamodb.credentials.refresh", refresh)
+    used = service.current_credentials()
+    refused = ServiceError("no", code="ExpiredTokenException", status=400)
+    errors = [service.heal(refused, None, used, timedelta(0)) for _ in range(50)]
+    assert {each.code for each in errors} == {"ExpiredTokenException"}
+    assert len(looks) == 1
+    moment += timedelta(seconds=17)
+    service.heal(refused, None, used, timedelta(0))
+    assert len(looks) == 2
+
+
 # --- the clock -----------------------------------------------------------------------------
 
 EXPIRED = "Signature expired: 20260101T000000Z is now earlier than 20260101T010000Z"
