@@ -24,7 +24,6 @@ _logger = logging.getLogger(__name__)
 FAILED = "failed"
 """The tag of dead letters."""
 
-
 _LEVELS_TO_SPARE = 100
 """How much deeper what can be pickled here could be: elsewhere less of the stack may be free."""
 

@@ -17,12 +17,7 @@ from beam_dynamodb.identity import KeyReader, key_text
 from beam_dynamodb.order_by import plain_scalar, plain_time, rank_of
 from beam_dynamodb.sizes import stored_size
 from beam_dynamodb.table import ITEM_MAX_BYTES, TableKey
-from beam_dynamodb.values import (
-    AttributeValue,
-    attribute_values,
-    row_mapping,
-    wire,
-)
+from beam_dynamodb.values import AttributeValue, attribute_values, row_mapping, wire
 from beam_dynamodb.write_requests import (
     AS_IDENTITIES,
     PUT_AROUND,
@@ -44,7 +39,6 @@ __all__ = [
     "is_delete",
     "row_of",
 ]
-
 
 _WRAPPERS: set[type] = set()
 """The types of elements that hold a row or a key: `Put`, `Delete` and their subclasses."""
