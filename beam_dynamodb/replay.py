@@ -266,11 +266,14 @@ def _absolute(pattern: str) -> tuple[str, str]:
 
 
 def _files_to_read(patterns: Sequence[str]) -> Iterable[FileMetadata]:
-    files = files_of(patterns, _no_file).values()
-    whole = [each for each in files if each.path in patterns or not _is_unfinished(each.path)]
+    whole: dict[str, FileMetadata] = {}
+    for pattern in patterns:
+        asked = _is_unfinished(pattern)  # for such files by name
+        found = files_of([pattern], _no_file)
+        whole |= {path: each for path, each in found.items() if asked or not _is_unfinished(path)}
     if not whole:
         raise _no_file(patterns[0])
-    return whole
+    return whole.values()
 
 
 def _is_unfinished(path: str) -> bool:

@@ -317,6 +317,14 @@ def test_the_file_of_a_bundle_that_never_ended_is_left_out(tmp_path):
         read(tmp_path / "failed-2*")
 
 
+def test_the_file_of_a_bundle_that_never_ended_is_read_where_it_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "old [1]"
+    folder.mkdir()
+    lines_to(folder / "failed-2.unfinished", DeadLetter({"id": 1}, "put"))
+    monkeypatch.chdir(tmp_path)
+    assert len(read("old [1]/failed-2.unfinished")) == 1
+
+
 def test_compressed_files_and_several_patterns_are_read(tmp_path):
     import gzip
 
