@@ -93,7 +93,10 @@ def _advice(text: str) -> str:
     """What to say in the command, for the two faults of who loads a first file."""
     typed, deleted = _KEY_TYPE.search(text), _NO_KEYS.search(text)
     if typed:
-        return f" Say it with --types={typed[1]}:{typed[2]}."
+        return (
+            f" Say it with --types={typed[1]}:{typed[2]}; a column that --rename gives this name "
+            "goes by that in the file."
+        )
     if deleted:
         return f" With --keys={deleted[1].replace(', ', ',')} the other columns are left out."
     return ""

@@ -100,7 +100,7 @@ def test_what_the_command_has_to_say_about_the_key_is_told(tmp_path, flags, caps
     assert load.main([f"--input={path}", *flags, "--types=id:N"]) == 1
     told = capsys.readouterr().err
     assert "id: the table's key has type S, and this is of type N; give a string." in told
-    assert told.endswith(" Say it with --types=id:S.\n")
+    assert " Say it with --types=id:S; a column that --rename gives this name" in told
     assert load.main([f"--input={path}", *flags, "--delete"]) == 1
     told = capsys.readouterr().err
     assert told.endswith("(id). With --keys=id the other columns are left out.\n")
