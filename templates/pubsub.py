@@ -17,7 +17,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_dynamodb import DeadLetterError, DynamoDBSinkError, OptionError, Put, RowError
+from beam_dynamodb import DeadLetterError, DynamoDBSinkError, Put, RowError
 from beam_dynamodb.dead_letters import DeadLetter
 from pipelines.columns import Columns
 from templates.main import main as run
@@ -26,6 +26,7 @@ from templates.rows import (
     KIND,
     Values,
     check_one_of,
+    check_topics,
     columns_of,
     failures_to,
     is_replay,
@@ -54,20 +55,10 @@ def build(pipeline: beam.Pipeline, values: Values) -> None:
     Raises:
         OptionError: A parameter is not allowed.
     """
-    _check_topics(values)
+    check_topics(values)
     messages = pipeline | "Read" >> _source(values)
     with failures_to(values.get("dead_letters")) as handler:
         write(_rows(messages, values, handler), _with_kind(values), handler)
-
-
-def _check_topics(values: Values) -> None:
-    topic = values.get("input_topic")
-    if topic and topic == values.get("dead_letters"):
-        raise OptionError(
-            "'dead_letters' must be another topic than 'input_topic': what fails would be read "
-            "again, and fail again, for ever.",
-            option="dead_letters",
-        )
 
 
 def _source(values: Values) -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "DeadLettersTo",
     "Values",
     "check_one_of",
+    "check_topics",
     "columns_of",
     "failures_to",
     "is_replay",
@@ -68,6 +69,21 @@ def check_one_of(values: Values, one: str, other: str) -> None:
     """
     if bool(values.get(one)) == bool(values.get(other)):
         raise OptionError(f"Please set '{one}' or '{other}', one of them.", option=one)
+
+
+def check_topics(values: Values) -> None:
+    """Checks that dead letters go to another topic than the one that is read.
+
+    Raises:
+        OptionError: They go to the same.
+    """
+    topic = values.get("input_topic")
+    if topic and topic == values.get("dead_letters"):
+        raise OptionError(
+            "'dead_letters' must be another topic than 'input_topic': what fails would be read "
+            "again, and fail again, for ever.",
+            option="dead_letters",
+        )
 
 
 def is_replay(values: Values) -> bool:

@@ -15,7 +15,7 @@ from beam_dynamodb import OptionError
 from pipelines.columns import Columns
 from pipelines.secret_names import holds_secret
 from templates.launch.errors import LaunchError, ParameterError
-from templates.rows import check_one_of, columns_of, sink_of
+from templates.rows import check_one_of, check_topics, columns_of, sink_of
 
 __all__ = ["check_job_name", "check_no_secret", "check_parameters", "pairs"]
 
@@ -130,6 +130,7 @@ def _contradictions(known: Mapping[str, Any], parameters: Mapping[str, str]) -> 
     pairs_there = [pair for pair in _ONE_OF if known.keys() >= set(pair)]
     checks: list[Callable[[], Any]] = [
         partial(sink_of, given),
+        partial(check_topics, given),
         lambda: Columns.parse(**columns_of(given)),
         *(partial(check_one_of, given, *pair) for pair in pairs_there),
     ]

@@ -208,6 +208,11 @@ SINK = {"table_name": "flights", "aws_region": "us-east-2"}
     ("template", "parameters", "words"),
     [
         ("pubsub", {}, "'input_subscription' or 'input_topic', one of them"),
+        (
+            "pubsub",
+            dict.fromkeys(["input_topic", "dead_letters"], "projects/p/topics/t"),
+            "'dead_letters' must be another topic",
+        ),
         ("bigquery", {"query": "SELECT 1", "input_table": "p:d.t"}, "'query' or 'input_table'"),
         ("bigquery", {"query": "SELECT 1", "order_by": "at"}, "needs 'partitioned_by'"),
         ("files", {"input": "gs://b/x", "types": "a:N,a:S"}, "'types' names 'a' twice"),
