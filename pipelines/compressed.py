@@ -1,4 +1,4 @@
-"""What a file holds once it is unpacked: gzip, bzip2, zstd, deflate, or a zip of several files."""
+"""What a file holds once it is unpacked: gzip, bzip2, xz, zstd, deflate, or a zip of files."""
 
 from __future__ import annotations
 

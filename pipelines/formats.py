@@ -203,14 +203,14 @@ def _csv_records(rows: Any, lines: _Lines, written: Text) -> Iterator[Record | B
     while True:
         started = rows.line_num + 1
         try:
-            for cells in rows:
-                if cells:  # an empty line is none
-                    yield _csv_record(started, header, cells, written)
-                started = rows.line_num + 1
+            cells = next(rows, None)
         except csv.Error as cause:
             yield _misquoted(started, rows, lines.last.rstrip("\r\n"), written, cause)
-        else:
+            continue
+        if cells is None:
             return
+        if cells:  # an empty line is none
+            yield _csv_record(started, header, cells, written)
 
 
 def _misquoted(started: int, rows: Any, line: str, written: Text, cause: csv.Error) -> BadRecord:
