@@ -98,7 +98,7 @@ def signed_by_botocore(url: str, recorder: Recorder, region: str) -> str:
     request = AWSRequest("POST", url, headers=headers, data=recorder.body)
     request.context["timestamp"] = recorder.headers["X-Amz-Date"]
     request.headers["X-Amz-Date"] = recorder.headers["X-Amz-Date"]
-    auth: Any = SigV4Auth(Credentials("AKIDEXAMPLE", "the secret"), "dynamodb", region)
+    auth: Any = SigV4Auth(Credentials("AKIDEXAMPLE", "the-secret"), "dynamodb", region)
     to_sign = auth.string_to_sign(request, auth.canonical_request(request))
     return str(auth.signature(to_sign, request))
 
@@ -123,7 +123,7 @@ def test_a_batch_goes_out_as_boto3_would_send_it(
     if endpoint is not None:
         given_options["aws.endpoint"] = endpoint
     recorder = Recorder()
-    with environment("AKIDEXAMPLE", "the secret", token):
+    with environment("AKIDEXAMPLE", "the-secret", token):
         service = DynamoDB(SinkOptions.parse(given_options), user_agent="us", now=lambda: now)
         channel = service.channel()
         channel._wire = recorder  # type: ignore[assignment]
