@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.options.value_provider import ValueProvider
 from apache_beam.pvalue import TaggedOutput
 
-from beam_dynamodb.failing import FAILED, Failing, that_travels
+from beam_dynamodb.failing import FAILED, Failing
 from beam_dynamodb.meters import Meters
 from beam_dynamodb.requests import ChangeKind, Delete, Put
 from beam_dynamodb.sink import ErrorHandling, Settings
@@ -81,6 +81,5 @@ class ToColumns(Failing):
         if factory.is_ignored(element):
             Meters.ignored.inc()
             return []
-        change = that_travels(factory.change_of(element))
-        record = self._dead_letter(error, element)._replace(change=change)
+        record = self._dead_letter(error, element, change=factory.change_of(element))
         return [TaggedOutput(FAILED, record)]

@@ -13,11 +13,11 @@ import apache_beam as beam
 from beam_dynamodb.dead_letters import portable
 from beam_dynamodb.errors import RowError, WriteError
 from beam_dynamodb.meters import Meters
-from beam_dynamodb.requests import RequestFactory
+from beam_dynamodb.requests import Delete, Put, RequestFactory
 from beam_dynamodb.results import FailedRecord
 from beam_dynamodb.sink import ErrorHandling, Settings
 
-__all__ = ["FAILED", "Failing", "can_be_pickled", "that_travels"]
+__all__ = ["FAILED", "Failing", "can_be_pickled"]
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def can_be_pickled(element: Any) -> bool:
     return True
 
 
-def that_travels(element: Any) -> Any:
+def _that_travels(element: Any) -> Any:
     """The element, or what JSON can hold of it: what pickling raises would end the bundle."""
     return element if can_be_pickled(element) else portable(element)
 
@@ -81,6 +81,7 @@ class Failing(beam.DoFn):
         element: Any,
         body: bytes | None = None,
         beside: Mapping[str, Any] | None = None,
+        change: Put | Delete | None = None,
     ) -> FailedRecord:
         """The dead letter of an element, or the error itself where none is wanted."""
         handling = self._handling
@@ -90,7 +91,7 @@ class Failing(beam.DoFn):
             _call_back(handling.on_failure_callback, error, element)
         Meters.failed.inc()
         return FailedRecord(
-            element=that_travels(element),
+            element=_that_travels(element),
             error=(type(error), repr(error), traceback.format_exception(error)),
             code=error.code,
             message=error.message,
@@ -100,6 +101,7 @@ class Failing(beam.DoFn):
             retriable=getattr(error, "retriable", False),
             request=body,
             beside=beside or None,
+            change=_that_travels(change),
         )
 
 

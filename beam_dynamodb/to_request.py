@@ -18,7 +18,7 @@ from apache_beam.utils.windowed_value import create as windowed_value
 
 from beam_dynamodb.batches import keep_latest
 from beam_dynamodb.errors import DeadLetterError, DynamoDBSinkError, RowError
-from beam_dynamodb.failing import FAILED, Failing, can_be_pickled, that_travels
+from beam_dynamodb.failing import FAILED, Failing, can_be_pickled
 from beam_dynamodb.holding import Holding
 from beam_dynamodb.identity import places_by_shard
 from beam_dynamodb.meters import Meters
@@ -199,10 +199,11 @@ class ToRequest(Failing):
             raise cause
         element, micros, windows = row
         error = self._row_error(cause, element, factory)
-        record = self._dead_letter(error, element, body, beside)
+        change = None
         if body is None:  # else it tells by itself
             judge = factory or RequestFactory("", change_kind=self._settings.change_kind)
-            record = record._replace(change=that_travels(judge.change_of(element)))
+            change = judge.change_of(element)
+        record = self._dead_letter(error, element, body, beside, change)
         return TaggedOutput(FAILED, windowed_value(record, micros, _OwnWindows(windows)))
 
     def _pack(self, requests: Requests, size: int, outputs: list[Any]) -> None:
