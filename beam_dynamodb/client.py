@@ -38,16 +38,18 @@ __all__ = ["Answer", "Channel", "DynamoDB", "DynamoDBChannel"]
 _logger = logging.getLogger(__name__)
 
 _BATCH_WRITE = "DynamoDB_20120810.BatchWriteItem"
-_EXPIRED = frozenset(["ExpiredTokenException", "ExpiredToken"])
-_UNKNOWN_KEYS = frozenset(
+_OLD_KEYS = frozenset(
     [
+        "ExpiredTokenException",
+        "ExpiredToken",
         "UnrecognizedClientException",
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "SignatureDoesNotMatch",
     ]
 )
-"""What DynamoDB says of keys that others have replaced: a worker may hold the old ones for days."""
+"""What DynamoDB says of keys that have expired, or that others have replaced: a worker may hold the
+old ones for days."""
 _SKEWED = frozenset(["RequestTimeTooSkewed", "RequestExpired"])
 _SKEWED_WORDS = ("Signature expired", "Signature not yet current")
 _SKEW_TOLERANCE = timedelta(minutes=4)
@@ -259,14 +261,12 @@ class DynamoDB:
         Returns:
             An error that may be retried if something was mended, else the error given.
         """
-        if error.code in _EXPIRED:
-            return self._refreshed(error, used)
         if error.code in _SKEWED or (
             error.code == "InvalidSignatureException"
             and any(words in error.message for words in _SKEWED_WORDS)
         ):
             return self._corrected(error, date, skew)
-        return self._refreshed(error, used) if error.code in _UNKNOWN_KEYS else error
+        return self._refreshed(error, used) if error.code in _OLD_KEYS else error
 
     def proven(self, used: FrozenCredentials) -> None:
         """DynamoDB took a call that these credentials signed."""
