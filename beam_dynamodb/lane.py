@@ -259,8 +259,10 @@ class Lane:
 
     def has_next(self, *, full: bool) -> bool:
         """Whether `next_flight` is worth asking: mostly it is not, where there are many tables."""
-        enough = self._ready_count >= self._max_batch if full else self._ready_count > 0
-        return enough or bool(self._parts)
+        return self._has_ready(full=full) or bool(self._parts)
+
+    def _has_ready(self, *, full: bool) -> bool:
+        return self._ready_count >= (self._max_batch if full else 1)
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.
@@ -276,7 +278,7 @@ class Lane:
             if batch:
                 self._part_is_flying = True
                 return self._take_off(batch, now, alone=True)
-        while self._ready and not (full and self._ready_count < self._max_batch):
+        while self._has_ready(full=full):
             batch = self._may_go(self._next_ready(), now)
             if batch:
                 return self._take_off(batch, now, alone=False)
