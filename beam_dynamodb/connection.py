@@ -13,10 +13,8 @@ import os
 import selectors
 import socket
 import ssl
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -421,12 +419,12 @@ class Connection:
             return request
         return [] if sent == len(request[0]) else [memoryview(request[0])[sent:]]
 
-    def _send(self, parts: Iterable[bytes | memoryview]) -> Waits:
+    def _send(self, parts: Sequence[bytes | memoryview]) -> Waits:
         """Sends all, or as much as the server takes before it answers."""
-        rest: deque[memoryview] = deque(memoryview(part) for part in parts)
+        rest = list(parts)
         while rest and not self._is_cut:
             try:
-                _drop(rest, self._send_some(rest))
+                rest = _without(rest, self._send_some(rest))
             except ssl.SSLWantReadError:
                 yield _READ
             except _WOULD_BLOCK:
@@ -442,10 +440,10 @@ class Connection:
             self._answer.feed(piece)
         return self._answer.status >= _FIRST_FINAL
 
-    def _send_some(self, rest: deque[memoryview]) -> int:
+    def _send_some(self, rest: list[bytes | memoryview]) -> int:
         if len(rest) == 1:
             return self.sock.send(rest[0])
-        return self.sock.sendmsg(islice(rest, _MOST_PARTS))
+        return self.sock.sendmsg(rest[:_MOST_PARTS])
 
     def _receive(self) -> Waits:
         answer = self._answer
@@ -477,13 +475,13 @@ class Connection:
             self._socket = None
 
 
-def _drop(parts: deque[memoryview], size: int) -> None:
-    """Takes so many bytes away from the front."""
-    while size >= len(parts[0]):
-        size -= len(parts.popleft())
-        if not parts:
-            return
-    parts[0] = parts[0][size:]
+def _without(parts: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
+    """What is left of parts when so many bytes of them are gone."""
+    for place, part in enumerate(parts):
+        if size < len(part):
+            return [memoryview(part)[size:], *parts[place + 1 :]]
+        size -= len(part)
+    return []
 
 
 class _Answer:

@@ -25,7 +25,8 @@ __all__ = ["Failed", "Target", "measure", "profiled"]
 _TIMEOUT_SECONDS = 1_800
 _COLD_RUNS = 2
 """After which a JVM has compiled what is worth it."""
-_HIDDEN = ("AWS_", "PYTHONPATH")
+_HIDDEN = ("AWS_", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+"""What the contenders do not get. An installed package has bytecode, so the checkout may too."""
 _DUMMIES = {
     "AWS_ACCESS_KEY_ID": "benchmark",
     "AWS_SECRET_ACCESS_KEY": "benchmark",
