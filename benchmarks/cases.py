@@ -114,7 +114,14 @@ _OURS = [
           settings={"workers": os.cpu_count() or 1, "warm_up": False}, share=_TEN_THIRDS),
 ]  # fmt: skip
 
-_PEERS = [
+# Next to those of ours that they are compared with: within minutes a machine's neighbours change.
+_JAVA = [
+    _java("beam-java", "Beam Java DynamoDBIO, direct runner", "beam"),
+    _java("flink-1", "Flink DynamoDbSink, 1 slot", "flink", slots=1),
+    _java("flink-2", "Flink DynamoDbSink, 2 slots", "flink", slots=2),
+]
+
+_PYTHON = [
     _boto3("beam-boto3", ""),
     Case("boto3-batch-writer", "boto3 `batch_writer`", "peers.boto3_batch_writer", _KEYS,
          share=_THIRD),
@@ -123,9 +130,6 @@ _PEERS = [
          environment="awswrangler"),
     Case("aiobotocore", "aiobotocore, 50 in flight, no keys", "peers.aiobotocore", share=_THIRD,
          environment="aiobotocore"),
-    _java("beam-java", "Beam Java DynamoDBIO, direct runner", "beam"),
-    _java("flink-1", "Flink DynamoDbSink, 1 slot", "flink", slots=1),
-    _java("flink-2", "Flink DynamoDbSink, 2 slots", "flink", slots=2),
 ]  # fmt: skip
 
 _SHAPES = [
@@ -138,7 +142,7 @@ _SHAPES = [
     *_shape("nested", "nested", Fraction(1, 15)),
 ]
 
-CASES: tuple[Case, ...] = (*_OURS, *_PEERS, *_SHAPES)
+CASES: tuple[Case, ...] = (*_OURS, *_JAVA, *_PYTHON, *_SHAPES)
 
 
 def named(names: str | None) -> list[Case]:
