@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks import plot, report
-from benchmarks.cases import CASES, ROWS, Case, named
+from benchmarks.cases import CASES, ROWS, Case, in_pairs, named
 from benchmarks.environments import OWN, Missing, java_command, machine, python_of, versions
 from benchmarks.results import Results
 from benchmarks.runner import Failed, Target, measure, profiled
@@ -106,7 +106,7 @@ def _new_results(rows: int, cases: list[Case], left_out: list[str]) -> Results:
 
 def _measure_all(results: Results, cases: list[Case], rounds: int, target: Target | None) -> None:
     for number in range(1, rounds + 1):
-        for case in cases:
+        for case in in_pairs(cases):
             try:
                 measured = measure(case, results.rows, target, number)
             except Failed as failed:

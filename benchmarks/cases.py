@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.environments import OWN
 
-__all__ = ["CASES", "ROWS", "Case", "named"]
+__all__ = ["CASES", "ROWS", "Case", "in_pairs", "named"]
 
 ROWS = 300_000
 """How many rows a full run writes; a case may have a share of them."""
@@ -49,6 +49,11 @@ class Case:
     environment: str = OWN
     runs: int = 1
     versus: str = "ours-keys"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this package."""
+        return self.contender == "pipelines.ours"
 
     @property
     def is_java(self) -> bool:
@@ -90,8 +95,8 @@ def _java(name: str, title: str, program: str, **settings: Any) -> Case:
 
 _OURS = [
     _ours("ours-keys", "dedup keys"),
-    _ours("ours-nokeys", "no keys", settings={}),
     _ours("ours-keys-10ms", "dedup keys, answers 10 ms late", late_ms=10),
+    _ours("ours-nokeys", "no keys", settings={}),
     _ours("ours-nokeys-10ms", "no keys, answers 10 ms late", settings={}, late_ms=10),
     _ours("ours-keys-one", "dedup keys, max-inflight 1", settings={"keys": True, "in_flight": 1}),
     _ours("ours-nokeys-one", "no keys, max-inflight 1", settings={"in_flight": 1}),
@@ -114,7 +119,6 @@ _OURS = [
           settings={"workers": os.cpu_count() or 1, "warm_up": False}, share=_TEN_THIRDS),
 ]  # fmt: skip
 
-# Next to those of ours that they are compared with: within minutes a machine's neighbours change.
 _JAVA = [
     _java("beam-java", "Beam Java DynamoDBIO, direct runner", "beam"),
     _java("flink-1", "Flink DynamoDbSink, 1 slot", "flink", slots=1),
@@ -162,3 +166,18 @@ def named(names: str | None) -> list[Case]:
     if unknown:
         raise ValueError(f"no case is called {', '.join(unknown)}; there are {', '.join(known)}")
     return [known[name] for name in wanted]
+
+
+def in_pairs(cases: Sequence[Case]) -> Iterator[Case]:
+    """The cases of a round in the order in which they run: before each peer the one of ours that
+    it is compared with, once more if another one came between, since within minutes a machine's
+    neighbours change.
+    """
+    by_name = {case.name: case for case in cases}
+    last = None
+    for case in cases:
+        ours = by_name.get(case.versus)
+        if ours is not None and ours is not last and not case.is_ours:
+            yield ours
+        yield case
+        last = case

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -21,6 +22,7 @@ class Measurement:
         case: The name of the case, with `-cold` for the first run in a JVM.
         round: The number of the round in which it ran.
         rows: How many rows it was to write.
+        began: When it began, in seconds since some moment before the first one.
         seconds: How long it took.
         cpu_seconds: The CPU time of its process and of its worker processes.
         peak_bytes: The greatest size of its process.
@@ -36,6 +38,7 @@ class Measurement:
     case: str
     round: int
     rows: int
+    began: float
     seconds: float
     cpu_seconds: float
     peak_bytes: int
@@ -73,9 +76,24 @@ class Spread:
 
 
 def ratios(ones: Iterable[Measurement], others: Iterable[Measurement], measure: str) -> list[float]:
-    """A property of one case's runs, divided by that of another's run in the same round."""
-    by = {each.round: getattr(each, measure) for each in others}
-    return [getattr(one, measure) / by[one.round] for one in ones if one.round in by]
+    """A property of one case's run, divided by that of another's, for each round of both.
+
+    Where a case ran several times in a round, the two runs count that were next to each other:
+    what else a machine does changes within minutes.
+    """
+    nearest: dict[int, tuple[Measurement, Measurement]] = {}
+    for one, other in sorted(product(ones, others), key=_distance):
+        if one.round == other.round:
+            nearest.setdefault(one.round, (one, other))
+    return [
+        getattr(one, measure) / getattr(other, measure)
+        for _, (one, other) in sorted(nearest.items())
+    ]
+
+
+def _distance(pair: tuple[Measurement, Measurement]) -> float:
+    one, other = pair
+    return abs(one.began - other.began)
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -112,7 +130,7 @@ class Results:
         return not self.failed and all(each.complete for each in self.measurements)
 
     def of(self, case: str) -> list[Measurement]:
-        """The runs of a case, one for each round."""
+        """The runs of a case, at least one for each round."""
         return [each for each in self.measurements if each.case == case]
 
     def to_json(self) -> dict[str, Any]:

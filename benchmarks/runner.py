@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def measure(case: Case, rows: int, target: Target | None, number: int = 1) -> li
         Failed: It ended with an error.
         Missing: It cannot be had on this machine.
     """
+    began = time.monotonic()
     with _writing_to(case, target) as (there, environ, counted):
         job = _job(case, rows, there)
         used = [json.loads(line) for line in _run(_command(case, job), environ).splitlines()]
@@ -77,7 +79,9 @@ def measure(case: Case, rows: int, target: Target | None, number: int = 1) -> li
         named = {case.name + COLD: used[0], case.name: _mean(used[_COLD_RUNS:])}
     else:
         named = {case.name: _mean(used)}
-    return [Measurement(name, number, job.rows, **run, **facts) for name, run in named.items()]
+    return [
+        Measurement(name, number, job.rows, began, **run, **facts) for name, run in named.items()
+    ]
 
 
 def _mean(used: list[dict[str, Any]]) -> dict[str, Any]:

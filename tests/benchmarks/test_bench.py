@@ -42,7 +42,7 @@ def results(folder: Path) -> Results:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_stub_counted_each_row_once(results, case):
-    [measured] = results.of(case)
+    measured = results.of(case)[-1]
     warm_up = 0 if case == "ours-worker-third" else 1_000
     written = measured.rows * measured.runs + warm_up
     assert measured.items == measured.expected_items == written
@@ -52,7 +52,7 @@ def test_the_stub_counted_each_row_once(results, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_time_and_memory_were_measured(results, case):
-    [measured] = results.of(case)
+    measured = results.of(case)[-1]
     assert measured.seconds > 0
     assert measured.cpu_seconds > 0
     assert measured.peak_bytes > 10_000_000

@@ -7,16 +7,18 @@ import json
 import pytest
 
 from benchmarks import report
-from benchmarks.cases import CASES, ROWS, named
+from benchmarks.cases import CASES, ROWS, in_pairs, named
 from benchmarks.floors import FLOORS, Floor
 from benchmarks.results import COLD, Measurement, Results, ratios, spread
 
 RUN = {"peak_bytes": 200_000_000, "requests": 41, "items": 1_025, "keys": 1_000}
 
 
-def run(case: str, cpu: float, *, number: int = 1, seconds: float = 1.0, **other) -> Measurement:
+def run(
+    case: str, cpu: float, *, number: int = 1, began: float = 0.0, seconds: float = 1.0, **other
+) -> Measurement:
     given = {**RUN, "expected_items": 1_025, "stub_busy": 0.25, **other}
-    return Measurement(case, number, 1_000, seconds, cpu, **given)
+    return Measurement(case, number, 1_000, began, seconds, cpu, **given)
 
 
 def results(*runs: Measurement) -> Results:
@@ -55,6 +57,23 @@ def test_ratios_are_those_of_one_round():
     ones = [run("a", 8, number=1), run("a", 30, number=3)]
     others = [run("b", 2, number=1), run("b", 5, number=2), run("b", 10, number=3)]
     assert ratios(ones, others, "cpu_seconds") == [4, 3]
+
+
+def test_of_several_runs_in_a_round_those_next_to_each_other_count():
+    ours = [run("a", 8, began=0), run("a", 6, began=100), run("a", 2, began=300)]
+    theirs = [run("b", 12, began=110)]
+    assert ratios(theirs, ours, "cpu_seconds") == [2]
+    assert ratios(ours, theirs, "cpu_seconds") == [0.5]
+
+
+def test_what_a_peer_is_compared_with_runs_just_before_it():
+    names = ["ours-keys", "ours-nokeys", "beam-java", "flink-1", "ours-tls", "beam-boto3-tls"]
+    order = [case.name for case in in_pairs(named(",".join(names)))]
+    assert order == [
+        "ours-keys", "ours-nokeys", "ours-keys", "beam-java", "ours-keys", "flink-1",
+        "ours-tls", "beam-boto3-tls",
+    ]  # fmt: skip
+    assert [case.name for case in in_pairs(named("beam-java"))] == ["beam-java"]
 
 
 @pytest.mark.parametrize(
