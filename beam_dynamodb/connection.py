@@ -417,7 +417,7 @@ class Connection:
             sent = self.sock.send(request[0])
         except _WOULD_BLOCK:
             return request
-        return [] if sent == len(request[0]) else [memoryview(request[0])[sent:]]
+        return _without(request, sent)
 
     def _send(self, parts: Sequence[bytes | memoryview]) -> Waits:
         """Sends all, or as much as the server takes before it answers."""
@@ -475,7 +475,7 @@ class Connection:
             self._socket = None
 
 
-def _without(parts: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
+def _without(parts: Sequence[bytes | memoryview], size: int) -> list[bytes | memoryview]:
     """What is left of parts when so many bytes of them are gone."""
     for place, part in enumerate(parts):
         if size < len(part):

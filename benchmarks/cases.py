@@ -169,9 +169,10 @@ def named(names: str | None) -> list[Case]:
 
 
 def in_pairs(cases: Sequence[Case]) -> Iterator[Case]:
-    """The cases of a round in the order in which they run: before each peer the one of ours that
-    it is compared with, once more if another one came between, since within minutes a machine's
-    neighbours change.
+    """The cases of a round in the order in which they run.
+
+    Just before each peer runs the one of ours that it is compared with, once more if another one
+    came between: within minutes a machine's neighbours change.
     """
     by_name = {case.name: case for case in cases}
     last = None

@@ -13,8 +13,8 @@ __all__ = ["markdown", "reached", "summary"]
 _HOW = """\
 `make bench` writes this page. It runs every contender in a process of its own, one after the
 other, in {rounds} rounds; each figure is the median of the rounds, with the least and the
-greatest in parentheses, and each ratio is that of two runs that stood next to each other in a
-round.
+greatest in parentheses, and each ratio is that of the two runs of a round that were nearest in
+time.
 
 **What is written.** Rows of `user_behavior` as in the connector's documentation, three numbers and
 a short text, about 130 bytes on the wire; each `user_id` is another, so that all of them are

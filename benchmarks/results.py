@@ -78,8 +78,8 @@ class Spread:
 def ratios(ones: Iterable[Measurement], others: Iterable[Measurement], measure: str) -> list[float]:
     """A property of one case's run, divided by that of another's, for each round of both.
 
-    Where a case ran several times in a round, the two runs count that were next to each other:
-    what else a machine does changes within minutes.
+    Where a case ran several times in a round, the two runs count that were nearest in time: what
+    else a machine does changes within minutes.
     """
     nearest: dict[int, tuple[Measurement, Measurement]] = {}
     for one, other in sorted(product(ones, others), key=_distance):

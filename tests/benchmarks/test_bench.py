@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.environments import OWN, python_of
-from benchmarks.results import Results
+from benchmarks.results import Measurement, Results
 
 ROOT = Path(__file__).parents[2]
 ROWS = 3_000
@@ -40,23 +40,30 @@ def results(folder: Path) -> Results:
     return Results.from_json(json.loads((folder / "results.json").read_text()))
 
 
+def measured_of(results: Results, case: str) -> list[Measurement]:
+    """Its runs, of which ours has one more, before boto3's."""
+    runs = results.of(case)
+    assert len(runs) == (2 if case == "ours-keys" else 1)
+    return runs
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_stub_counted_each_row_once(results, case):
-    measured = results.of(case)[-1]
     warm_up = 0 if case == "ours-worker-third" else 1_000
-    written = measured.rows * measured.runs + warm_up
-    assert measured.items == measured.expected_items == written
-    assert measured.keys == measured.rows
-    assert measured.items / 25 <= measured.requests < measured.items
+    for measured in measured_of(results, case):
+        written = measured.rows * measured.runs + warm_up
+        assert measured.items == measured.expected_items == written
+        assert measured.keys == measured.rows
+        assert measured.items / 25 <= measured.requests < measured.items
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_time_and_memory_were_measured(results, case):
-    measured = results.of(case)[-1]
-    assert measured.seconds > 0
-    assert measured.cpu_seconds > 0
-    assert measured.peak_bytes > 10_000_000
-    assert (measured.worker_peak_bytes > 10_000_000) is (case == "ours-worker-third")
+    for measured in measured_of(results, case):
+        assert measured.seconds > 0
+        assert measured.cpu_seconds > 0
+        assert measured.peak_bytes > 10_000_000
+        assert (measured.worker_peak_bytes > 10_000_000) is (case == "ours-worker-third")
 
 
 def test_the_report_has_every_case_and_every_version(folder, results):
