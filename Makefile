@@ -17,7 +17,7 @@ help: ## List the targets
 install: $(INSTALLED) ## Make .venv and install the package with all that tests and demo need
 
 # A stamp, so that the second call costs nothing; what is compiled is so again when it changes.
-$(INSTALLED): pyproject.toml setup.py $(wildcard beam_dynamodb/*.pyx)
+$(INSTALLED): pyproject.toml setup.py $(wildcard beam_dynamodb/*.pyx beam_dynamodb/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or later is needed: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

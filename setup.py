@@ -48,8 +48,13 @@ def _installed(command: re.Match[str]) -> str:
 
 # Optional: without a compiler or Cython the package is installed all the same, and slower.
 _COMPILED = [
-    Extension(f"beam_dynamodb.{name}", [f"beam_dynamodb/{name}.pyx"], optional=True)
-    for name in ("equal_to", "row_encoder")
+    Extension(
+        f"beam_dynamodb.{name}",
+        [f"beam_dynamodb/{name}.pyx"],
+        depends=["beam_dynamodb/sha256_blocks.h"],
+        optional=True,
+    )
+    for name in ("equal_to", "row_encoder", "two_hashes")
 ]
 
 setup(

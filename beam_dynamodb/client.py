@@ -33,7 +33,7 @@ from beam_dynamodb.signing import Identity, Signer
 from beam_dynamodb.table import TableKey
 from beam_dynamodb.wire import CONNECT_TIMEOUT, Wire
 
-__all__ = ["Answer", "Channel", "DynamoDB", "DynamoDBChannel"]
+__all__ = ["Answer", "Call", "Channel", "DynamoDB", "DynamoDBChannel"]
 
 _logger = logging.getLogger(__name__)
 
@@ -80,11 +80,25 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+class Call(NamedTuple):
+    """A batch to send.
+
+    Attributes:
+        table: The table of all its requests.
+        bodies: The requests' bodies.
+        tag: Comes back with the answer.
+    """
+
+    table: str
+    bodies: Sequence[bytes]
+    tag: object
+
+
 class Answer(NamedTuple):
     """What became of one batch.
 
     Attributes:
-        tag: What `send` was given with the batch.
+        tag: The call's tag.
         unprocessed: The positions in the batch that DynamoDB did not write.
         error: Why the whole call failed, or None.
         consumed: The write capacity units that the call consumed.
@@ -104,11 +118,14 @@ class Channel(Protocol):
     """Sends batches, many at a time; the writer's view of DynamoDB."""
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more batch may be sent now."""
+    def room(self) -> int:
+        """How many more batches may be sent now."""
 
-    def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
-        """Sends a batch; its answer comes from `poll`. Never waits and never raises."""
+    def send(self, calls: Sequence[Call]) -> None:
+        """Sends batches, of which there is room for as many; their answers come from `poll`.
+
+        Never waits and never raises. Large ones cost less where `hashes.TOGETHER` go together.
+        """
 
     def poll(self, timeout: float) -> list[Answer]:
         """The answers that are there; waits up to `timeout` seconds for the first one."""
@@ -379,7 +396,7 @@ class DynamoDB:
             operation = request.headers["X-Amz-Target"]
             text = operation.decode() if isinstance(operation, bytes) else operation
             signer = self.signer(self.current_credentials(), text)
-            stamp, authorization = signer.sign([request.body], self.now())
+            [(stamp, authorization)] = signer.sign([[request.body]], self.now())
             for name, value in (("X-Amz-Date", stamp), ("Authorization", authorization)):
                 del request.headers[name]
                 request.headers[name] = value
@@ -422,29 +439,26 @@ class DynamoDBChannel:
         self._unsent: list[Answer] = []
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more batch may be sent now.
+    def room(self) -> int:
+        """How many more batches may be sent now.
 
-        Not before an answer was looked at that is there already: without credentials each batch may
-        wait for their source, in vain.
+        None of them before an answer was looked at that is there already: without credentials each
+        batch may wait for their source, in vain.
         """
-        return not self._unsent and self._wire.has_room
+        return 0 if self._unsent else self._wire.room
 
-    def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
-        """Signs and sends a batch."""
-        before, after = self._envelopes.get(table) or self._new_envelope(table)
-        body = _between(before, bodies, after)
+    def send(self, calls: Sequence[Call]) -> None:
+        """Signs and sends batches."""
         now = self._service.now()
         try:
             used, signer = self._current_signer(now)
         except CredentialsError as cause:
-            error = self._service.explain("ExpiredTokenException", cause.message, table)
-            error.__cause__ = cause
-            self._unsent.append(Answer(tag, error=error))
+            self._unsent += [self._unsigned(call, cause) for call in calls]
             return
-        head = signer.head(body, now)
-        request = [head, *body] if len(body) > 1 else [head + body[0]]
-        self._wire.send(request, _Sent(tag, table, bodies, used, self._service.skew))
+        bodies = [self._body(call) for call in calls]
+        for call, body, head in zip(calls, bodies, signer.heads(bodies, now), strict=True):
+            request = [head, *body] if len(body) > 1 else [head + body[0]]
+            self._wire.send(request, _Sent(call, used, self._service.skew))
 
     def poll(self, timeout: float) -> list[Answer]:
         """The answers that are there; waits up to `timeout` seconds for the first one."""
@@ -467,6 +481,15 @@ class DynamoDBChannel:
             self._signer_since, self._signer_until = now, looked + hold
         return self._signer
 
+    def _unsigned(self, call: Call, cause: CredentialsError) -> Answer:
+        error = self._service.explain("ExpiredTokenException", cause.message, call.table)
+        error.__cause__ = cause
+        return Answer(call.tag, error=error)
+
+    def _body(self, call: Call) -> Sequence[bytes]:
+        before, after = self._envelopes.get(call.table) or self._new_envelope(call.table)
+        return _between(before, call.bodies, after)
+
     def _new_envelope(self, table: str) -> tuple[bytes, bytes]:
         self._envelopes[table] = self._service.envelope(table)
         return self._envelopes[table]
@@ -474,21 +497,22 @@ class DynamoDBChannel:
     def _answer(self, reply: Reply) -> Answer:
         sent = reply.tag
         assert isinstance(sent, _Sent)  # noqa: S101 - send() is the only one to tag
-        explain = functools.partial(self._service.explain, table=sent.table)
+        tag, bodies = sent.call.tag, sent.call.bodies
+        explain = functools.partial(self._service.explain, table=sent.call.table)
         error = fault_of(reply, explain)
         if error is not None:
             error = self._service.heal(error, reply.headers.get("date"), sent.used, sent.skew)
             self._signer_until = self._signer_since  # there may be newer credentials now
-            return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
+            return Answer(tag, error=error, seconds=reply.seconds, sending=reply.sending)
         try:
             returned, consumed = content_of(reply.body)
-            unprocessed = matching(sent.bodies, returned) if returned else ()
+            unprocessed = matching(bodies, returned) if returned else ()
         except (AttributeError, KeyError, TypeError, ValueError) as cause:
             error = explain("BadResponse", "the answer is not that of a BatchWriteItem", status=200)
             error.__cause__ = cause
-            return Answer(sent.tag, error=error, seconds=reply.seconds, sending=reply.sending)
+            return Answer(tag, error=error, seconds=reply.seconds, sending=reply.sending)
         self._service.proven(sent.used)
-        return Answer(sent.tag, unprocessed, None, consumed, reply.seconds)
+        return Answer(tag, unprocessed, None, consumed, reply.seconds)
 
 
 def _between(before: bytes, bodies: Sequence[bytes], after: bytes) -> Sequence[bytes]:
@@ -501,9 +525,7 @@ def _between(before: bytes, bodies: Sequence[bytes], after: bytes) -> Sequence[b
 
 
 class _Sent(NamedTuple):
-    tag: object
-    table: str
-    bodies: Sequence[bytes]
+    call: Call
     used: FrozenCredentials
     skew: timedelta
 

@@ -14,12 +14,19 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 
 from beam_dynamodb.batches import ENVELOPE_BYTES, cut_size
+from beam_dynamodb.hashes import TOGETHER
 from beam_dynamodb.identity import partition_of
 from beam_dynamodb.retry import Pace
 from beam_dynamodb.table import BATCH_MAX_WIRE_BYTES
 from beam_dynamodb.write_requests import Request, Requests
 
 __all__ = ["Batch", "Flight", "Lane"]
+
+_WORTH_WAITING = 128 * 1024
+"""Bytes of a batch from which on the next ones go two by two, since both are hashed together."""
+
+_LONGEST_ALONE = 0.1
+"""Seconds for which a full batch waits for another: who waits for longer has time to hash."""
 
 
 class Batch:
@@ -86,15 +93,17 @@ class Flight:
     Attributes:
         lane: The lane it came from.
         batch: What it carries, in the order of the call.
+        size: The bytes of its requests' bodies.
         sent: When it was sent.
         alone: Whether it is part of a batch that was taken apart.
     """
 
-    __slots__ = ("alone", "batch", "lane", "sent")
+    __slots__ = ("alone", "batch", "lane", "sent", "size")
 
     def __init__(self, lane: Lane, batch: Batch, sent: float, *, alone: bool) -> None:
         self.lane = lane
         self.batch = batch
+        self.size = sum(map(len, batch.requests.bodies))
         self.sent = sent
         self.alone = alone
 
@@ -105,6 +114,7 @@ class Lane:
     Attributes:
         table: The table.
         pace: How many of its batches may be on their way; tables have their capacity each.
+        together: How many full batches go at a time, as long as the last one tells.
         meets: Whether any of those accepted last met another one of its fence.
         stuck_since: When the first call failed since anything was written, if one did.
         failed_at: When the last call failed.
@@ -116,6 +126,7 @@ class Lane:
         """Makes an empty lane whose batches have at most `max_batch` requests."""
         self.table = table
         self.pace = pace
+        self.together = 1
         self.meets = False
         self.stuck_since: float | None = None
         self.failed_at = 0.0
@@ -130,6 +141,7 @@ class Lane:
         self._part_is_flying = False
         self._key_is_unknown = False
         self._flights = 0
+        self._alone_since: float | None = None
         self._later: list[tuple[float, int, Batch]] = []
         self._ticket = count()
         self._doubts: dict[str, tuple[bytes, float]] = {}
@@ -148,12 +160,12 @@ class Lane:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a full batch lacks a place, and nothing is gained while it waits.
+        """Whether full batches lack a place, and nothing is gained while they wait.
 
         Where requests meet others of their fences something is: those that wait are superseded.
         """
         return (
-            self._ready_count >= self._max_batch
+            self._ready_count >= self._max_batch * self.together
             and not self.pace.is_slowed
             and not self.meets
             and not self._key_is_unknown
@@ -257,12 +269,22 @@ class Lane:
 
     # --- what goes out -------------------------------------------------------------------
 
-    def has_next(self, *, full: bool) -> bool:
+    def has_next(self, now: float, *, full: bool) -> bool:
         """Whether `next_flight` is worth asking: mostly it is not, where there are many tables."""
-        return self._has_ready(full=full) or bool(self._parts)
+        if self._parts:
+            return True
+        return self._has_ready(full=full) and not (full and self._waits_for_another(now))
 
     def _has_ready(self, *, full: bool) -> bool:
         return self._ready_count >= (self._max_batch if full else 1)
+
+    def _waits_for_another(self, now: float) -> bool:
+        """Whether a full batch of large requests waits for a second one, as it may for a moment."""
+        if self._ready_count >= self.together * self._max_batch:
+            return False
+        if self._alone_since is None:
+            self._alone_since = now
+        return now - self._alone_since < _LONGEST_ALONE
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.
@@ -364,7 +386,11 @@ class Lane:
                 del self._waiting[fence]
             batch.noted = False
         self._flights += 1
-        return Flight(self, batch, now, alone=alone)
+        flight = Flight(self, batch, now, alone=alone)
+        is_large = flight.size >= _WORTH_WAITING and not self._key_is_unknown
+        self.together = TOGETHER if is_large else 1
+        self._alone_since = None
+        return flight
 
     def is_overtaken(self, request: Request) -> bool:
         """Whether a newer request waits for one that is on its way."""

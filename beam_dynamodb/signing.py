@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote
+
+from beam_dynamodb.hashes import sha256_of
 
 __all__ = ["Identity", "Signer"]
 
@@ -100,27 +102,27 @@ class Signer:
         self._day = ""
         self._since = self._until = datetime.max.replace(tzinfo=timezone.utc)
 
-    def head(self, body: Sequence[bytes], now: datetime) -> bytes:
-        """The head of a request with this body, given in parts, signed for this moment (UTC)."""
-        stamp, authorization = self.sign(body, now)
-        return (
-            f"{self._head}X-Amz-Date: {stamp}\r\n"
-            f"Authorization: {authorization}\r\n"
-            f"Content-Length: {sum(map(len, body))}\r\n\r\n"
-        ).encode("latin-1")
+    def heads(self, bodies: Sequence[Sequence[bytes]], now: datetime) -> Iterator[bytes]:
+        """The heads of requests with these bodies, each in parts, signed for this moment (UTC)."""
+        for body, (stamp, authorization) in zip(bodies, self.sign(bodies, now), strict=True):
+            yield (
+                f"{self._head}X-Amz-Date: {stamp}\r\n"
+                f"Authorization: {authorization}\r\n"
+                f"Content-Length: {sum(map(len, body))}\r\n\r\n"
+            ).encode("latin-1")
 
-    def sign(self, body: Sequence[bytes], now: datetime) -> tuple[str, str]:
-        """The X-Amz-Date and the Authorization header of such a request."""
+    def sign(self, bodies: Sequence[Sequence[bytes]], now: datetime) -> list[tuple[str, str]]:
+        """The X-Amz-Date and the Authorization header of each of such requests."""
         if not self._since <= now < self._until:
             self._begin_second(now)
-        content = hashlib.sha256()
-        for part in body:
-            content.update(part)
+        return [(self._stamp, self._authorization_of(digest)) for digest in sha256_of(bodies)]
+
+    def _authorization_of(self, digest: str) -> str:
         canonical = self._canonical.copy()
-        canonical.update(content.hexdigest().encode())
+        canonical.update(digest.encode())
         signature = self._to_sign.copy()
         signature.update(canonical.hexdigest().encode())
-        return self._stamp, self._authorization + signature.hexdigest()
+        return self._authorization + signature.hexdigest()
 
     def _begin_second(self, now: datetime) -> None:
         """Prepares what does not change within a second: all but the hash of the body."""

@@ -32,7 +32,7 @@ from beam_dynamodb.write_requests import Column, Request, Requests, Same, column
 __all__ = ["PackCoder", "ToRequest"]
 
 _BLOCK_ROWS = 100
-_BLOCK_BYTES = 1024 * 1024
+_BLOCK_BYTES = 2560 * 1024
 """So many rows become requests together, or fewer if these hold so much."""
 
 _HELD_BYTES = 16 * 1024 * 1024

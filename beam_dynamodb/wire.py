@@ -80,12 +80,12 @@ class Wire:
         return len(self._busy) + len(self._done)
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more request may be sent now."""
-        return bool(self._idle) or len(self._busy) < self._max_connections
+    def room(self) -> int:
+        """How many more requests may be sent now."""
+        return self._max_connections - len(self._busy)
 
     def send(self, request: Sequence[bytes], tag: object) -> None:
-        """Sends a request on a free connection, or on a new one. Only while `has_room`.
+        """Sends a request on a free connection, or on a new one. Only while there is `room`.
 
         What goes wrong comes as a reply's error. A kept-alive connection that the server has
         closed is replaced. No request is sent twice: the first one could still be carried out

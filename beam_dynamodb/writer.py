@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from beam_dynamodb.client import Answer, Channel
+from beam_dynamodb.client import Answer, Call, Channel
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.gate import Gate
 from beam_dynamodb.identity import partition_of
@@ -251,7 +251,7 @@ class Writer:
 
     def _is_behind(self) -> bool:
         """Whether a full batch lacks a place that an answer would give it."""
-        has_place = self._channel.has_room and self._limits.in_flight.free
+        has_place = self._channel.room and self._limits.in_flight.free
         if has_place or not self._places.held:
             return False
         return any(lane.is_behind for lane in self._lanes.values())
@@ -299,28 +299,39 @@ class Writer:
         now = self._clock()
         for lane in self._lanes.values():
             lane.wake(now)
-            while (
-                lane.has_next(full=full) and lane.flights < lane.pace.limit and self._take_place()
-            ):
-                flight = lane.next_flight(now, full=full)
-                if flight is None:
-                    self._places.give(1)
+            while lane.has_next(now, full=full) and (places := self._take_places(lane)):
+                flights = self._next_flights(lane, places, now, full=full)
+                if not flights:
                     break
-                self._launch(flight)
+                self._launch(flights)
 
-    def _take_place(self) -> bool:
-        """Takes a place for one more call, if there is one."""
-        return self._channel.has_room and self._places.take(1) == 1
+    def _take_places(self, lane: Lane) -> int:
+        """Takes places for calls of a lane that go together, as far as there are any."""
+        most = min(lane.together, lane.pace.limit - lane.flights, self._channel.room)
+        return self._places.take(most) if most > 0 else 0
 
-    def _launch(self, flight: Flight) -> None:
-        bodies, attempts = flight.batch.requests.bodies, flight.batch.attempts
-        self._channel.send(flight.lane.table, bodies, flight)
-        flight.sent = self._clock()  # it may have waited for new credentials or the host's name
+    def _next_flights(self, lane: Lane, places: int, now: float, *, full: bool) -> list[Flight]:
+        """As many flights as there are places for, or fewer; gives the other places back."""
+        flights: list[Flight] = []
+        while len(flights) < places and (flight := lane.next_flight(now, full=full)):
+            flights.append(flight)
+        if len(flights) < places:
+            self._places.give(places - len(flights))
+        return flights
+
+    def _launch(self, flights: Sequence[Flight]) -> None:
+        self._channel.send(
+            [Call(each.lane.table, each.batch.requests.bodies, each) for each in flights]
+        )
+        sent = self._clock()  # it may have waited for new credentials or the host's name
         tally = self._tally
-        tally.batch_sizes.append(len(bodies))
-        tally.wire_bytes += sum(map(len, bodies))
-        tally.tables.add(flight.lane.table)
-        tally.retried += len(attempts) - attempts.count(1)
+        for flight in flights:
+            flight.sent = sent
+            attempts = flight.batch.attempts
+            tally.batch_sizes.append(len(attempts))
+            tally.wire_bytes += flight.size
+            tally.tables.add(flight.lane.table)
+            tally.retried += len(attempts) - attempts.count(1)
 
     # --- what an answer means ------------------------------------------------------------
 

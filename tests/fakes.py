@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from beam_dynamodb.answers import matching
-from beam_dynamodb.client import Answer
+from beam_dynamodb.client import Answer, Call
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.testing import FakeDynamoDB, Faults
 from beam_dynamodb.testing.faults import Plan
@@ -65,6 +65,7 @@ class FakeTable:
         self.connecting = 0.0
         self.looking_up: Callable[[], float] = lambda: 0.0  # the host's name, before each call
         self.calls: list[list[Any]] = []
+        self.sent: list[int] = []  # how many calls at once
         self.most_in_flight = 0
         self.closed = False
         self._flying: dict[str, int] = {}
@@ -73,10 +74,16 @@ class FakeTable:
         self._number = count()
 
     @property
-    def has_room(self) -> bool:
-        return self._in_flight < self.connections
+    def room(self) -> int:
+        return self.connections - self._in_flight
 
-    def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
+    def send(self, calls: Sequence[Call]) -> None:
+        assert len(calls) <= self.room
+        self.sent.append(len(calls))
+        for call in calls:
+            self._send(*call)
+
+    def _send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
         self.clock.now += self.looking_up()
         requests = [orjson.loads(body) for body in bodies]
         asked = {"RequestItems": {table: requests}}

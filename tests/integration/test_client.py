@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from beam_dynamodb.client import Answer, DynamoDB
+from beam_dynamodb.client import Answer, Call, DynamoDB
 from beam_dynamodb.credentials import FrozenCredentials
 from beam_dynamodb.errors import CredentialsError, ServiceError
 from beam_dynamodb.retry import Verdict, judge
@@ -94,9 +94,9 @@ def write_at_once(service: DynamoDB, batches: int, at_once: int) -> list[Answer]
     sent = 0
     try:
         while len(found) < batches:
-            while sent < batches and sent - len(found) < at_once and channel.has_room:
+            while sent < batches and sent - len(found) < at_once and channel.room:
                 bodies = [put(f"{sent}-{number}") for number in range(25)]
-                channel.send("visits", bodies, sent)
+                channel.send([Call("visits", bodies, sent)])
                 sent += 1
             for answer in channel.poll(10.0):
                 assert isinstance(answer.tag, int)
@@ -206,14 +206,28 @@ def test_unprocessed_items_are_told_by_position(db: FakeDynamoDB, by_arn: bool) 
     assert sorted(item["id"]["S"] for item in db.items("visits")) == ["b", "c", "e"]
 
 
+def test_two_large_batches_at_once_are_both_signed(db: FakeDynamoDB) -> None:
+    with served(db, credentials={"AKIDTEST": SECRET}) as (_, client):
+        channel = client(**BASIC).channel()
+        sizes = {"a": 200_000, "b": 300_017}
+        bodies = [put(key, text={"S": key * size}) for key, size in sizes.items()]
+        channel.send([Call("visits", [body], key) for key, body in zip(sizes, bodies, strict=True)])
+        answers: list[Answer] = []
+        while len(answers) < len(sizes):
+            answers += channel.poll(10.0)
+        channel.close()
+    assert {answer.tag: answer.error for answer in answers} == dict.fromkeys(sizes)
+    assert {item["id"]["S"]: len(item["text"]["S"]) for item in db.items("visits")} == sizes
+
+
 def test_a_slow_answer_does_not_hold_up_the_others(db: FakeDynamoDB) -> None:
     with served(db, Faults.script([Slow(0.3)])) as (_, client):
         channel = client().channel()
         order = []
-        channel.send("visits", [put("slow")], "slow")
+        channel.send([Call("visits", [put("slow")], "slow")])
         while len(order) < 6:
             if len(order) < 5:
-                channel.send("visits", [put("quick")], "quick")
+                channel.send([Call("visits", [put("quick")], "quick")])
             order += [answer.tag for answer in [next_answer(channel)]]
         channel.close()
     assert order == ["quick"] * 5 + ["slow"]
@@ -418,8 +432,8 @@ def test_a_batch_without_valid_credentials_is_an_answer_and_no_exception(
         service = client(**role(url))
         sts.refusal = sts_error(403, "AccessDenied", "not this role")
         channel = service.channel()
-        channel.send("visits", [put("a")], 1)
-        channel.send("visits", [put("b")], 2)
+        channel.send([Call("visits", [put("a")], 1)])
+        channel.send([Call("visits", [put("b")], 2)])
         answers = channel.poll(10.0)
         assert [answer.tag for answer in answers] == [1, 2]
         assert {error_of(answer).code for answer in answers} == {"ExpiredTokenException"}
@@ -427,7 +441,7 @@ def test_a_batch_without_valid_credentials_is_an_answer_and_no_exception(
         with pytest.raises(ServiceError, match="not this role"):
             service.table_key("visits")
         sts.refusal = None
-        channel.send("visits", [put("c")], 3)
+        channel.send([Call("visits", [put("c")], 3)])
         assert next_answer(channel).error is None
         channel.close()
         assert server.stats().calls["BatchWriteItem"] == 1
@@ -502,7 +516,7 @@ def test_a_source_that_keeps_every_look_waiting_does_not_take_all_of_the_time(
         monkeypatch.setattr(service, "current_credentials", look)
         channel = service.channel()
         for _ in range(100):
-            channel.send("visits", [put("a")], 1)
+            channel.send([Call("visits", [put("a")], 1)])
             assert next_answer(channel).error is None
             time[0] += timedelta(seconds=1)
         channel.close()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from beam_dynamodb.client import DynamoDB
+from beam_dynamodb.client import Call, DynamoDB
 from beam_dynamodb.connection import Reply, Target
 from beam_dynamodb.errors import OptionError, ServiceError
 from beam_dynamodb.options import SinkOptions
@@ -402,7 +402,7 @@ def written(server: FakeServer, **given: str) -> ServiceError | None:
     )
     channel = DynamoDB(options, user_agent="test").channel()
     try:
-        channel.send("visits", [b'{"PutRequest":{"Item":{"id":{"S":"a"}}}}'], None)
+        channel.send([Call("visits", [b'{"PutRequest":{"Item":{"id":{"S":"a"}}}}'], None)])
         while True:
             for done in channel.poll(1.0):
                 return done.error

@@ -20,7 +20,7 @@ from botocore.credentials import Credentials
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from beam_dynamodb.client import DynamoDB
+from beam_dynamodb.client import Call, DynamoDB
 from beam_dynamodb.options import SinkOptions
 from beam_dynamodb.requests import Delete, RequestFactory
 from tests.properties.strategies import rows
@@ -39,7 +39,7 @@ LOADER = botocore.loaders.create_loader()
 class Recorder:
     """A wire that keeps what it is given."""
 
-    has_room = True
+    room = 1
 
     def send(self, request: Sequence[bytes], tag: object) -> None:
         self.parts = len(request)
@@ -127,7 +127,7 @@ def test_a_batch_goes_out_as_boto3_would_send_it(
         service = DynamoDB(SinkOptions.parse(given_options), user_agent="us", now=lambda: now)
         channel = service.channel()
         channel._wire = recorder  # type: ignore[assignment]
-        channel.send(table, bodies, None)
+        channel.send([Call(table, each, None) for each in (bodies[:1], bodies)])  # the last counts
         theirs = sent_by_botocore(table, [_plain(body) for body in bodies], endpoint, region)
 
     assert (recorder.parts > 1) == large, "what is large is not copied together"

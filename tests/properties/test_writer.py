@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from beam_dynamodb import lane
 from beam_dynamodb.errors import ServiceError
 from beam_dynamodb.gate import Gate
 from beam_dynamodb.requests import Put, RequestFactory
@@ -62,6 +64,16 @@ PASSING: list[Fault | None] = [
     Delayed(9.0, Hang()),
     Throttle(reasons=(("TableWriteKeyRangeThroughputExceeded", "arn"),)),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["one by one", "two by two"])
+def together(request: pytest.FixtureRequest) -> Iterator[str]:
+    """All of this holds where each batch counts as small, and where each counts as large."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane, "TOGETHER", 2)
+        if request.param == "two by two":
+            patch.setattr(lane, "_WORTH_WAITING", 0)
+        yield request.param
 
 
 def faults() -> st.SearchStrategy[list[Fault | None]]:
@@ -325,6 +337,28 @@ def test_after_abandon_nothing_lands_any_more(
     assert bench.writer.held == 0
 
 
+def test_large_batches_are_handed_over_two_by_two_as_far_as_there_are_places(
+    together: str,
+) -> None:
+    bench = Bench(script=[], batch_size=2, in_flight=3, buffered=60)
+    bench.write([bench.request(key, key) for key in range(17)])
+    bench.writer.finish()
+    assert sorted(bench.stored()) == list(range(17))
+    assert bench.table.most_in_flight == 3
+    assert max(bench.table.sent) == (2 if together == "two by two" else 1)
+    assert sum(bench.table.sent) == 9
+
+
+def test_where_one_call_may_be_on_its_way_each_goes_alone() -> None:
+    bench = Bench(script=[], batch_size=2, in_flight=1)
+    bench.run(list(range(15)))
+    assert bench.table.sent == [1] * 8
+    bench = Bench(script=[], batch_size=2, in_flight=9)
+    bench.table.connections = 1
+    bench.run(list(range(15)))
+    assert bench.table.sent == [1] * 8
+
+
 def test_slow_progress_never_gives_up() -> None:
     # Each call writes a part and takes long; together far longer than the timeout.
     bench = Bench(script=[], then=Unprocessed(share=0.6), retry_timeout=40.0, batch_size=25)
@@ -353,10 +387,13 @@ def writing_at_once(latency: float) -> Bench:
     return bench
 
 
-def test_while_answers_come_a_write_lasts_until_all_full_batches_are_on_their_way() -> None:
+def test_while_answers_come_a_write_lasts_until_all_full_batches_are_on_their_way(
+    together: str,
+) -> None:
     bench = writing_at_once(latency=0.01)
     assert bench.writer.held == 3 * 4
-    assert len(bench.table.calls) == 60 / 4
+    waiting_for_another = together == "two by two"
+    assert len(bench.table.calls) == 60 / 4 - waiting_for_another
 
 
 def test_where_answers_are_long_in_coming_a_write_does_not_wait_for_a_place() -> None:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from botocore.config import Config
 
-from beam_dynamodb.client import Answer, DynamoDB, DynamoDBChannel
+from beam_dynamodb.client import Answer, Call, DynamoDB, DynamoDBChannel
 from beam_dynamodb.errors import CredentialsError, OptionError, ServiceError
 from beam_dynamodb.gate import Gate
 from beam_dynamodb.options import SinkOptions
@@ -49,7 +49,7 @@ def next_answer(channel: DynamoDBChannel) -> Answer:
 def write(service: DynamoDB, *bodies: bytes, table: str = "visits") -> Answer:
     channel = service.channel()
     try:
-        channel.send(table, bodies or [put("a")], "tag")
+        channel.send([Call(table, bodies or [put("a")], "tag")])
         answer = next_answer(channel)
     finally:
         channel.close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from beam_dynamodb.batches import keep_latest
-from beam_dynamodb.client import Answer
+from beam_dynamodb.client import Answer, Call
 from beam_dynamodb.columns import RowEncoder
 from beam_dynamodb.gate import Gate
 from beam_dynamodb.identity import places_by_shard
@@ -34,16 +34,16 @@ WINDOWS = ("the global one",)
 class Echo:
     """A channel whose batches are written at once."""
 
-    has_room = True
+    room = 1
 
     def __init__(self) -> None:
         self._answers: list[Answer] = []
         self.batches: list[int] = []
         self.elements = 0
 
-    def send(self, table: str, bodies: Sequence[bytes], tag: object) -> None:
-        self.batches.append(len(bodies))
-        self._answers.append(Answer(tag))
+    def send(self, calls: Sequence[Call]) -> None:
+        self.batches += [len(call.bodies) for call in calls]
+        self._answers += [Answer(call.tag) for call in calls]
 
     def poll(self, timeout: float) -> list[Answer]:
         answers, self._answers = self._answers, []

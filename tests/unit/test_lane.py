@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from beam_dynamodb import lane as lanes
 from beam_dynamodb.lane import Batch, Flight, Lane
 from beam_dynamodb.retry import Pace
 from beam_dynamodb.table import BATCH_MAX_WIRE_BYTES
@@ -63,6 +64,36 @@ def test_what_comes_in_parts_goes_in_full_batches() -> None:
         [8, 9, 10, 11],
     ]
     assert lane.next_flight(0.0, full=False) is None
+
+
+def test_large_full_batches_go_two_by_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "TOGETHER", 2)
+    lane = Lane("t", 2, Pace(9))
+    large = [request(str(number), number, b"x" * 70_000) for number in range(6)]
+    accept(lane, *large[:2])
+    fly(lane, full=True)  # only what has gone tells that they are large
+    accept(lane, *large[2:5])
+    assert not lane.has_next(7.0, full=True)
+    assert lane.has_next(7.0, full=False)
+    assert not lane.is_behind
+    accept(lane, large[5])
+    assert lane.has_next(7.0, full=True)
+    assert lane.is_behind
+    assert [versions(fly(lane, full=True)) for _ in range(2)] == [[2, 3], [4, 5]]
+    accept(lane, *map(request, "abcd"))
+    fly(lane, full=True)
+    assert lane.has_next(7.0, full=True), "small ones go alone again"
+
+
+def test_a_large_full_batch_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "TOGETHER", 2)
+    lane = Lane("t", 1, Pace(9))
+    for number in range(3):
+        accept(lane, request(str(number), number, b"x" * 140_000))
+        for seconds in (0.0, 0.09):  # the first one does not know that it is large
+            assert lane.has_next(number + seconds, full=True) is (number == 0)
+        assert lane.has_next(number + 0.11, full=True)
+        fly(lane, full=True)
 
 
 def test_a_batch_is_cut_where_the_wire_would_overflow() -> None:

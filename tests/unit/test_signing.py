@@ -29,8 +29,13 @@ def signer(**given: Any) -> Signer:
     return Signer(**settings)
 
 
+def head_of(signing: Signer, body: bytes, now: datetime = NOW) -> bytes:
+    [head] = signing.heads([[body]], now)
+    return head
+
+
 def test_a_head_is_a_complete_http_request_head() -> None:
-    head = signer().head([b"{}"], NOW)
+    head = head_of(signer(), b"{}")
     assert head.startswith(b"POST / HTTP/1.1\r\n")
     assert head.endswith(b"\r\n\r\n")
     headers = headers_of(head)
@@ -45,18 +50,18 @@ def test_a_head_is_a_complete_http_request_head() -> None:
 
 
 def test_without_a_token_no_token_is_sent_or_signed() -> None:
-    head = signer(identity=Identity("AKID", "hush")).head([b"{}"], NOW)
+    head = head_of(signer(identity=Identity("AKID", "hush")), b"{}")
     assert b"oken" not in head
 
 
 def test_the_request_line_names_what_it_was_told() -> None:
-    head = signer(request_target="http://db:8000/x").head([b""], NOW)
+    head = head_of(signer(request_target="http://db:8000/x"), b"")
     assert head.startswith(b"POST http://db:8000/x HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/a/b", "/a//b/../c/", "/%41 b"])
 def test_a_server_that_checks_signatures_accepts_ours(path: str) -> None:
-    headers = headers_of(signer(path=path).head([b'{"a":1}'], NOW))
+    headers = headers_of(head_of(signer(path=path), b'{"a":1}'))
     lower = {name.lower(): value for name, value in headers.items()}
     check_signature("POST", path, lower, b'{"a":1}', {"AKID": "hush"})
     with pytest.raises(Refused):
@@ -67,9 +72,9 @@ def test_a_server_that_checks_signatures_accepts_ours(path: str) -> None:
 
 def test_the_signing_key_follows_the_day_of_the_request() -> None:
     one = signer()
-    before = one.head([b""], NOW)
-    one.head([b""], NOW.replace(month=4))
-    assert one.head([b""], NOW) == before
+    before = head_of(one, b"")
+    head_of(one, b"", NOW.replace(month=4))
+    assert head_of(one, b"") == before
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def test_fifty_requests_are_in_flight_on_one_thread(connect: Any) -> None:
     with scripted(script) as server:
         wire = connect(server)
         for number in range(50):
-            assert wire.has_room
+            assert wire.room
             wire.send([head(b"%d" % number), b"%d" % number], number)
         assert wire.in_flight == 50
         found = replies(wire, 50)
@@ -329,7 +329,7 @@ def test_the_pool_never_has_more_connections_than_told(connect: Any) -> None:
         wire = connect(server, max_connections=3)
         asked = answered = 0
         while answered < 40:
-            while wire.has_room and asked < 40:
+            while wire.room and asked < 40:
                 wire.send([head(b""), b""], asked)
                 asked += 1
             answered += len(wire.poll(1.0))
@@ -347,12 +347,12 @@ def test_there_is_no_room_while_all_connections_are_busy(connect: Any) -> None:
     with scripted(script) as server:
         wire = connect(server, max_connections=2)
         wire.send([head(), b""], 1)
-        assert wire.has_room
+        assert wire.room
         wire.send([head(), b""], 2)
-        assert not wire.has_room
+        assert not wire.room
         go_on.set()
         replies(wire, 2)
-        assert wire.has_room
+        assert wire.room
 
 
 # --- kept-alive connections ----------------------------------------------------------------
@@ -561,7 +561,7 @@ def test_a_connection_that_breaks_gives_no_answer(connect: Any, script: Any) -> 
         code, text = failure(ask(wire, bytes(300_000)))
     assert code == "NoAnswer"
     assert f"127.0.0.1:{server.port}" in text
-    assert wire.has_room
+    assert wire.room
 
 
 def test_a_reset_after_the_answer_harms_nobody(connect: Any) -> None:
@@ -775,7 +775,7 @@ def test_a_connection_that_never_stands_is_a_connect_timeout(connect: Any) -> No
         code, text = failure(passing(wire, clock, 0.2)[0])
     assert code == "ConnectTimeout"
     assert f"127.0.0.1:{port}" in text
-    assert wire.has_room
+    assert wire.room
 
 
 @pytest.mark.parametrize("pause", [0.6, 3.0, 11.0])
