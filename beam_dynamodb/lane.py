@@ -25,8 +25,8 @@ __all__ = ["Batch", "Flight", "Lane"]
 _WORTH_WAITING = 128 * 1024
 """Bytes of a batch from which on the next ones go two by two, since both are hashed together."""
 
-_LONGEST_ALONE = 0.1
-"""Seconds for which a full batch waits for another: who waits for longer has time to hash."""
+_LONGEST_PAUSE = 0.1
+"""Seconds since the last batch up to which a full one waits for another; later there is time."""
 
 
 class Batch:
@@ -114,7 +114,6 @@ class Lane:
     Attributes:
         table: The table.
         pace: How many of its batches may be on their way; tables have their capacity each.
-        together: How many full batches go at a time, as long as the last one tells.
         meets: Whether any of those accepted last met another one of its fence.
         stuck_since: When the first call failed since anything was written, if one did.
         failed_at: When the last call failed.
@@ -126,7 +125,6 @@ class Lane:
         """Makes an empty lane whose batches have at most `max_batch` requests."""
         self.table = table
         self.pace = pace
-        self.together = 1
         self.meets = False
         self.stuck_since: float | None = None
         self.failed_at = 0.0
@@ -141,7 +139,8 @@ class Lane:
         self._part_is_flying = False
         self._key_is_unknown = False
         self._flights = 0
-        self._alone_since: float | None = None
+        self._together = 1
+        self._last_flight_at = 0.0
         self._later: list[tuple[float, int, Batch]] = []
         self._ticket = count()
         self._doubts: dict[str, tuple[bytes, float]] = {}
@@ -157,6 +156,11 @@ class Lane:
     def flights(self) -> int:
         """Batches on their way."""
         return self._flights
+
+    @property
+    def together(self) -> int:
+        """How many full batches go at a time: two where the last one was large."""
+        return min(self._together, self.pace.limit)
 
     @property
     def is_behind(self) -> bool:
@@ -279,12 +283,10 @@ class Lane:
         return self._ready_count >= (self._max_batch if full else 1)
 
     def _waits_for_another(self, now: float) -> bool:
-        """Whether a full batch of large requests waits for a second one, as it may for a moment."""
+        """Whether a full batch of large requests waits for a second one: if they come quickly."""
         if self._ready_count >= self.together * self._max_batch:
             return False
-        if self._alone_since is None:
-            self._alone_since = now
-        return now - self._alone_since < _LONGEST_ALONE
+        return now - self._last_flight_at < _LONGEST_PAUSE
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.
@@ -388,8 +390,8 @@ class Lane:
         self._flights += 1
         flight = Flight(self, batch, now, alone=alone)
         is_large = flight.size >= _WORTH_WAITING and not self._key_is_unknown
-        self.together = TOGETHER if is_large else 1
-        self._alone_since = None
+        self._together = TOGETHER if is_large else 1
+        self._last_flight_at = now
         return flight
 
     def is_overtaken(self, request: Request) -> bool:

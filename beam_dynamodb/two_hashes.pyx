@@ -45,9 +45,10 @@ cdef class _Text:
     cdef size_t held  # in there
 
     def __init__(self, parts):
-        size = sum(map(len, parts))
-        end = b"\x80" + bytes(-(size + 9) % _BLOCK) + (size * 8).to_bytes(8, "big")
-        self.parts = [*parts, end]
+        self.parts = list(parts)
+        size = sum(map(len, self.parts))
+        self.parts.append(b"\x80" + bytes(-(size + 9) % _BLOCK) + (size * 8).to_bytes(8, "big"))
+        self.place = self.gathered  # where nothing is left, either
         memcpy(self.hashed.state, _START, sizeof(_START))
 
     cdef size_t blocks(self) except? 0:
