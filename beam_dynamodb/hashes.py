@@ -24,7 +24,7 @@ except ImportError:  # a Python without OpenSSL
 
 __all__ = ["TOGETHER", "sha256_of"]
 
-_BODY = Sequence[bytes]
+_Body = Sequence[bytes]
 """A body in parts."""
 
 
@@ -38,14 +38,14 @@ TOGETHER = _together()
 """How many large bodies cost least together."""
 
 
-def sha256_of(bodies: Sequence[_BODY]) -> Iterable[str]:
+def sha256_of(bodies: Sequence[_Body]) -> Iterable[str]:
     """The SHA-256 of each body, given in parts, in hexadecimal."""
     if len(bodies) == TOGETHER == 2:
         return two_hashes.sha256_of_two(*bodies)
     return map(_sha256, bodies)
 
 
-def _sha256(body: _BODY) -> str:
+def _sha256(body: _Body) -> str:
     hashed = hashlib.sha256()
     for part in body:
         hashed.update(part)

@@ -139,8 +139,8 @@ class Lane:
         self._part_is_flying = False
         self._key_is_unknown = False
         self._flights = 0
-        self._together = 1
         self._last_flight_at = 0.0
+        self._last_flight_size = 0
         self._later: list[tuple[float, int, Batch]] = []
         self._ticket = count()
         self._doubts: dict[str, tuple[bytes, float]] = {}
@@ -160,7 +160,9 @@ class Lane:
     @property
     def together(self) -> int:
         """How many full batches go at a time: two where the last one was large."""
-        return min(self._together, self.pace.limit)
+        if self._last_flight_size < _WORTH_WAITING or self._key_is_unknown:
+            return 1
+        return min(TOGETHER, self.pace.limit)
 
     @property
     def is_behind(self) -> bool:
@@ -169,7 +171,7 @@ class Lane:
         Where requests meet others of their fences something is: those that wait are superseded.
         """
         return (
-            self._ready_count >= self._max_batch * self.together
+            self._has_ready_together()
             and not self.pace.is_slowed
             and not self.meets
             and not self._key_is_unknown
@@ -284,9 +286,10 @@ class Lane:
 
     def _waits_for_another(self, now: float) -> bool:
         """Whether a full batch of large requests waits for a second one: if they come quickly."""
-        if self._ready_count >= self.together * self._max_batch:
-            return False
-        return now - self._last_flight_at < _LONGEST_PAUSE
+        return not self._has_ready_together() and now - self._last_flight_at < _LONGEST_PAUSE
+
+    def _has_ready_together(self) -> bool:
+        return self._ready_count >= self._max_batch * self.together
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.
@@ -389,9 +392,7 @@ class Lane:
             batch.noted = False
         self._flights += 1
         flight = Flight(self, batch, now, alone=alone)
-        is_large = flight.size >= _WORTH_WAITING and not self._key_is_unknown
-        self._together = TOGETHER if is_large else 1
-        self._last_flight_at = now
+        self._last_flight_at, self._last_flight_size = now, flight.size
         return flight
 
     def is_overtaken(self, request: Request) -> bool:

@@ -109,18 +109,15 @@ SHA256_INLINE void sha256_advance_lanes(sha256_text *const *texts, int lanes, si
     }
 }
 
+/* Hashes so many blocks of one text, or of two; the second one may be NULL. */
 __attribute__((target("sha,sse4.1")))
-static void sha256_advance_one(sha256_text *text, size_t blocks)
-{
-    sha256_text *texts[1] = {text};
-    sha256_advance_lanes(texts, 1, blocks);
-}
-
-__attribute__((target("sha,sse4.1")))
-static void sha256_advance_two(sha256_text *first, sha256_text *second, size_t blocks)
+static void sha256_advance(sha256_text *first, sha256_text *second, size_t blocks)
 {
     sha256_text *texts[2] = {first, second};
-    sha256_advance_lanes(texts, 2, blocks);
+    if (second == NULL)
+        sha256_advance_lanes(texts, 1, blocks);
+    else
+        sha256_advance_lanes(texts, 2, blocks);
 }
 
 /* Whether the processor has SSSE3, SSE4.1 and the instructions for SHA. */
@@ -134,12 +131,7 @@ static int sha256_is_possible(void)
 
 #else
 
-static void sha256_advance_one(sha256_text *text, size_t blocks)
-{
-    (void)text, (void)blocks;
-}
-
-static void sha256_advance_two(sha256_text *first, sha256_text *second, size_t blocks)
+static void sha256_advance(sha256_text *first, sha256_text *second, size_t blocks)
 {
     (void)first, (void)second, (void)blocks;
 }

@@ -12,8 +12,7 @@ cdef extern from "sha256_blocks.h" nogil:
         uint32_t state[8]
         const unsigned char *data
 
-    void sha256_advance_one(sha256_text *, size_t blocks)
-    void sha256_advance_two(sha256_text *, sha256_text *, size_t blocks)
+    void sha256_advance(sha256_text *, sha256_text *, size_t blocks)
     bint sha256_is_possible()
 
 
@@ -91,21 +90,14 @@ cdef int _advance(_Text first, _Text second, size_t blocks) except -1:
     cdef sha256_text *one = &first.hashed
     cdef sha256_text *two = &second.hashed if second is not None else NULL
     if blocks < _WORTH_LETTING_GO:
-        _advance_blocks(one, two, blocks)
+        sha256_advance(one, two, blocks)
     else:
         with nogil:
-            _advance_blocks(one, two, blocks)
+            sha256_advance(one, two, blocks)
     first.skip(blocks)
     if second is not None:
         second.skip(blocks)
     return 0
-
-
-cdef void _advance_blocks(sha256_text *one, sha256_text *two, size_t blocks) noexcept nogil:
-    if two is NULL:
-        sha256_advance_one(one, blocks)
-    else:
-        sha256_advance_two(one, two, blocks)
 
 
 def sha256_of_two(first not None, second not None):
