@@ -303,8 +303,8 @@ class ToRequest(Failing):
         size = len(pack)
         value: Any = pack
         if shard is not None:
-            if not self._held_is_plain:
-                pack.close()  # which tells whether it can be
+            if self._travel or not self._held_is_plain:
+                pack.close()  # in the processor's cache still; and it tells whether it can be
             self._sender.stamp(shard, pack)
             value = shard, pack
         self._going.append((_global(value, requests), len(requests), size))
