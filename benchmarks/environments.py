@@ -41,11 +41,11 @@ def python_of(package: str) -> Path:
     Raises:
         Missing: It cannot be installed.
     """
-    wanted, tag = [package], package
+    wanted = [package]
     if package == OWN:
         wanted = [each for each in requires(OWN) or () if "extra ==" not in each]
-        tag += "-" + hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]
-    tag += f"-{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.sha256(repr((wanted, sys.version, _python())).encode()).hexdigest()[:12]
+    tag = f"{package}-{digest}"
     return _cached(tag, lambda into: _install(wanted, into)) / "bin" / "python"
 
 
@@ -78,7 +78,7 @@ def versions(packages: Mapping[str, str], programs: set[str]) -> dict[str, str]:
         packages: The packages to look for, each with the environment in which it is.
         programs: The programs in Java that were built.
     """
-    found = {"Python": platform.python_version(), OWN: version(OWN)}
+    found = {"Python": f"{platform.python_version()} ({_python()})", OWN: version(OWN)}
     for package, environment in packages.items():
         found[package] = _version(package, environment)
     if programs:
@@ -103,6 +103,11 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def _python() -> str:
+    """The Python that environments are made with: two of one version may differ in speed."""
+    return str(Path(sys.executable).resolve())
 
 
 def _java() -> str:
