@@ -9,6 +9,7 @@ unknown nobody knows which requests are of one key, so the batches go strictly o
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -171,7 +172,7 @@ class Lane:
         Where requests meet others of their fences something is: those that wait are superseded.
         """
         return (
-            self._has_ready_together()
+            self._lacks_together() <= 0
             and not self.pace.is_slowed
             and not self.meets
             and not self._key_is_unknown
@@ -275,21 +276,29 @@ class Lane:
 
     # --- what goes out -------------------------------------------------------------------
 
-    def has_next(self, now: float, *, full: bool) -> bool:
-        """Whether `next_flight` is worth asking: mostly it is not, where there are many tables."""
+    def has_next(self, now: float, *, full: bool, room: int = sys.maxsize) -> bool:
+        """Whether `next_flight` is worth asking: mostly it is not, where there are many tables.
+
+        Args:
+            now: The time.
+            full: As for `next_flight`.
+            room: How many requests may still come before batches go that are not full.
+        """
         if self._parts:
             return True
-        return self._has_ready(full=full) and not (full and self._waits_for_another(now))
+        return self._has_ready(full=full) and not (full and self._waits_for_another(now, room))
 
     def _has_ready(self, *, full: bool) -> bool:
         return self._ready_count >= (self._max_batch if full else 1)
 
-    def _waits_for_another(self, now: float) -> bool:
-        """Whether a full batch of large requests waits for a second one: if they come quickly."""
-        return not self._has_ready_together() and now - self._last_flight_at < _LONGEST_PAUSE
+    def _waits_for_another(self, now: float, room: int) -> bool:
+        """Whether a full batch of large requests waits for a second one: if that comes quickly."""
+        is_quick = now - self._last_flight_at < _LONGEST_PAUSE
+        return is_quick and 0 < self._lacks_together() <= room
 
-    def _has_ready_together(self) -> bool:
-        return self._ready_count >= self._max_batch * self.together
+    def _lacks_together(self) -> int:
+        """How many more requests make all full batches that go together; 0 or less if none do."""
+        return self._max_batch * self.together - self._ready_count
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:
         """Takes the next batch off the lane; None if there is none that may go now.

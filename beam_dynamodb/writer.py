@@ -296,10 +296,10 @@ class Writer:
             self._supersede(lane.accept(part))
 
     def _send(self, *, full: bool) -> None:
-        now = self._clock()
+        now, room = self._clock(), self._limits.buffered.free
         for lane in self._lanes.values():
             lane.wake(now)
-            while lane.has_next(now, full=full) and (places := self._take_places(lane)):
+            while lane.has_next(now, full=full, room=room) and (places := self._take_places(lane)):
                 flights = self._next_flights(lane, places, now, full=full)
                 if not flights:
                     break

@@ -413,6 +413,17 @@ def test_where_records_meet_newer_ones_a_write_does_not_wait_for_a_place() -> No
     assert bench.tally.superseded == 60, "all of the second write"
 
 
+def test_no_full_batch_waits_for_one_that_there_is_no_room_for() -> None:
+    bench = Bench(script=[], batch_size=4, in_flight=3, buffered=7)
+    bench.table.latency = lambda: 0.001
+    for key in range(20):
+        bench.write([bench.request(key, 0)])
+        bench.clock.now += 0.01  # fast enough for a second one to be waited for
+    bench.writer.finish()
+    assert sorted(bench.stored()) == list(range(20))
+    assert [len(call) for call in bench.table.calls] == [4, 4, 4, 4, 4]
+
+
 def test_a_request_is_never_larger_than_16_mb() -> None:
     bench = Bench(script=[], batch_size=25)
     big = "x" * 390_000
