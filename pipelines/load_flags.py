@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_dynamodb import OptionError
 from pipelines.columns import names
-from pipelines.flags import add_sink_flags
+from pipelines.flags import add_sink_flags, output_path
 
 __all__ = ["keys_of", "load_parser", "reading"]
 
@@ -106,11 +106,14 @@ def _add_load_flags(group: Any) -> None:
     )
     group.add_argument(
         "--dead_letters",
+        type=output_path,
         metavar="PATH",
         help="Put rows that cannot be read or written into this new file, as JSON lines, and go "
         "on. Without it the first such row ends the load.",
     )
-    group.add_argument("--report", metavar="PATH", help="Write a page with plots of the run.")
+    group.add_argument(
+        "--report", type=output_path, metavar="PATH", help="Write a page with plots of the run."
+    )
     group.add_argument(
         "--dry_run",
         action="store_true",

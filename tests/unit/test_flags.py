@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentP
 
 from beam_dynamodb.errors import OptionError
 from beam_dynamodb.options import SinkOptions
-from pipelines import load, replay, sql
+from pipelines import load, replay, sql, stream
 from pipelines.flags import (
     add_sink_flags,
     in_process_unless_named,
@@ -156,3 +156,18 @@ def test_s3_is_asked_where_somebody_may_have_credentials(flags, without_credenti
     options = in_process_unless_named(PipelineOptions(flags))
     use_files(options, ["s3://bucket/a.csv"])
     assert FileSystems._pipeline_options is options
+
+
+@pytest.mark.parametrize(
+    ("parser", "needed"),
+    [
+        (load_parser("load"), "--input=rows.csv"),
+        (replay._parser(), "--input=failed.jsonl"),
+        (sql._parser(), "job.sql"),
+        (stream._parser(), "--changes=changes.jsonl"),
+    ],
+    ids=["load", "replay", "sql", "stream"],
+)
+def test_what_is_written_may_be_a_url_of_a_local_file(parser, needed):
+    arguments, _ = parser.parse_known_args([needed, "--dead_letters=file:///folder/failed.jsonl"])
+    assert arguments.dead_letters == "/folder/failed.jsonl"
