@@ -297,7 +297,7 @@ class Lane:
         return is_quick and 0 < self._lacks_together() <= room
 
     def _lacks_together(self) -> int:
-        """How many more requests make all full batches that go together; 0 or less if none do."""
+        """How many requests lack until all full batches that go together are ready, if any do."""
         return self._max_batch * self.together - self._ready_count
 
     def next_flight(self, now: float, *, full: bool) -> Flight | None:

@@ -57,7 +57,7 @@ class Pack:
         stamp: Which pack it is among all that were sent; nothing if nobody wants to know.
     """
 
-    __slots__ = ("_content", "stamp")
+    __slots__ = ("_content", "_travelling", "stamp")
 
     def __init__(self, content: Requests | bytes | memoryview, stamp: bytes = b"") -> None:
         """Takes requests over, or their bytes, which `from_bytes` checks.
@@ -69,6 +69,7 @@ class Pack:
         """
         self.stamp = stamp
         self._content = content
+        self._travelling = b""  # stamp and content, once it is closed
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, stamp: bytes = b"") -> Pack:
@@ -102,6 +103,7 @@ class Pack:
             _make_late_bodies(self._content)
         else:
             self._content = _unpickled(self._content)
+            self._travelling = b""
         return self._content
 
     def to_bytes(self, stamp: bytes = b"") -> bytes:
@@ -116,11 +118,12 @@ class Pack:
 
     def to_stamped(self) -> bytes:
         """The pack as bytes behind its own stamp, as it travels; raises as `to_bytes`."""
-        return self.to_bytes(self.stamp or bytes(_STAMP.size))
+        return self._travelling or self.to_bytes(self.stamp or bytes(_STAMP.size))
 
     def close(self) -> None:
-        """Makes the bytes now, and keeps nothing else; raises as `to_bytes`."""
-        self._content = self.to_bytes()
+        """Makes the bytes behind its stamp now, and keeps nothing else; raises as `to_bytes`."""
+        self._travelling = self.to_stamped()
+        self._content = memoryview(self._travelling)[_STAMP.size :]
 
     def __len__(self) -> int:
         """About how many bytes it has."""
@@ -222,9 +225,11 @@ class Sender:
         self._name = name
         self._sent: Counter[int] = Counter()
 
-    def stamp(self, shard: int, pack: Pack) -> None:
-        """Makes a pack the shard's next one."""
+    def stamp(self, shard: int, pack: Pack, *, close: bool = False) -> None:
+        """Makes a pack the shard's next one, unless to close it raises, if that is asked for."""
         pack.stamp = _STAMP.pack(self._name, self._sent[shard])
+        if close:
+            pack.close()
         self._sent[shard] += 1
 
 

@@ -303,9 +303,8 @@ class ToRequest(Failing):
         size = len(pack)
         value: Any = pack
         if shard is not None:
-            if self._travel or not self._held_is_plain:
-                pack.close()  # in the processor's cache still; and it tells whether it can be
-            self._sender.stamp(shard, pack)
+            # To close it tells whether it can be; and all is in the processor's cache still.
+            self._sender.stamp(shard, pack, close=self._travel or not self._held_is_plain)
             value = shard, pack
         self._going.append((_global(value, requests), len(requests), size))
         self._going_rows += len(requests)
