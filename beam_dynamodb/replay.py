@@ -45,6 +45,7 @@ __all__ = [
     "ToLines",
     "Unreadable",
     "WriteDeadLetters",
+    "beam_path",
     "files_of",
     "table_of",
     "takes_empty",
@@ -222,6 +223,11 @@ class ReadDeadLetters(beam.PTransform[Any, Any]):
         )
 
 
+def beam_path(text: str) -> str:
+    """A path as Beam takes it: it has no file system for URLs such as file:///folder/name."""
+    return text.removeprefix("file://")
+
+
 def files_of(
     patterns: Iterable[str], missing: Callable[[str], Exception]
 ) -> dict[str, FileMetadata]:
@@ -243,7 +249,7 @@ def files_of(
 
 
 def _matched(pattern: str) -> list[FileMetadata]:
-    there, pattern = "", pattern.removeprefix("file://")  # Beam has no file system of this name
+    there, pattern = "", beam_path(pattern)
     if re.search(_WILD, pattern) and "://" not in pattern:
         there, pattern = _absolute(pattern)
     elif Path(pattern).is_dir() and not pattern.endswith("/"):

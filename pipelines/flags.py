@@ -31,7 +31,6 @@ __all__ = [
     "in_process_unless_named",
     "is_in_process",
     "nearest",
-    "output_path",
     "read_flags",
     "refuse_misspelt",
     "refuse_secrets",
@@ -66,11 +65,6 @@ def add_sink_flags(parser: argparse.ArgumentParser) -> None:
         ("primary_key", "The table's key attributes, the partition key first: a,b."),
     ):
         group.add_argument(f"--{keyword}", metavar="NAMES", type=names, default=[], help=meaning)
-
-
-def output_path(text: str) -> str:
-    """A path to write to, as Beam takes it: it has no file system for file:///folder/name."""
-    return text.removeprefix("file://")
 
 
 def read_flags(

@@ -7,8 +7,9 @@ import math
 from typing import Any
 
 from beam_dynamodb import OptionError
+from beam_dynamodb.replay import beam_path
 from pipelines.columns import names
-from pipelines.flags import add_sink_flags, output_path
+from pipelines.flags import add_sink_flags
 
 __all__ = ["keys_of", "load_parser", "reading"]
 
@@ -106,13 +107,13 @@ def _add_load_flags(group: Any) -> None:
     )
     group.add_argument(
         "--dead_letters",
-        type=output_path,
+        type=beam_path,
         metavar="PATH",
         help="Put rows that cannot be read or written into this new file, as JSON lines, and go "
         "on. Without it the first such row ends the load.",
     )
     group.add_argument(
-        "--report", type=output_path, metavar="PATH", help="Write a page with plots of the run."
+        "--report", type=beam_path, metavar="PATH", help="Write a page with plots of the run."
     )
     group.add_argument(
         "--dry_run",

@@ -25,9 +25,9 @@ from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms.error_handling import ErrorHandler
 
 from beam_dynamodb import WriteToDynamoDB
-from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, table_of
+from beam_dynamodb.replay import ReadDeadLetters, WriteDeadLetters, beam_path, table_of
 from pipelines.faults import exit_code, run_to_end
-from pipelines.flags import add_sink_flags, output_path, read_flags, use_files
+from pipelines.flags import add_sink_flags, read_flags, use_files
 from pipelines.letters import check_new
 from pipelines.live import sink_metric
 
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dead_letters",
-        type=output_path,
+        type=beam_path,
         metavar="PATH",
         help="Put what fails again, and lines to be mended first, into this new file, and go on. "
         "Without it the first such line ends the replay.",

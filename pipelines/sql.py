@@ -33,10 +33,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_dynamodb import OptionError, RowError, SqlError, WriteToDynamoDB
 from beam_dynamodb.ddl import Table
 from beam_dynamodb.dead_letters import DeadLetter
+from beam_dynamodb.replay import beam_path
 from pipelines.faults import exit_code, run_to_end
 from pipelines.flags import (
     in_process_unless_named,
-    output_path,
     refuse_misspelt,
     refuse_secrets,
     use_files,
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dead_letters",
-        type=output_path,
+        type=beam_path,
         metavar="PATH",
         help="Put rows that cannot be read or written into this new file, as JSON lines, and go "
         "on. Without it the first such row ends the job.",

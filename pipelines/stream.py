@@ -24,9 +24,10 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import FixedWindows
 
 from beam_dynamodb import DynamoDBSinkError, OptionError, WriteDeadLetters, WriteToDynamoDB
+from beam_dynamodb.replay import beam_path
 from pipelines.changes import FollowChanges
 from pipelines.columns import names
-from pipelines.flags import add_sink_flags, output_path, read_flags
+from pipelines.flags import add_sink_flags, read_flags
 from pipelines.stable_ids import StableIds
 
 __all__ = ["main", "start"]
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--window", type=float, metavar="SECONDS",
         help="Fixed windows of event time; the end of one writes what waits of it.")  # fmt: skip
     add("--omit", type=names, default=[], metavar="NAMES", help="Fields not to write: a,b.")
-    add("--dead_letters", type=output_path, metavar="PATH",
+    add("--dead_letters", type=beam_path, metavar="PATH",
         help="Put rows that can't be written into files beside this name, one for each bundle, and "
         "go on. Without it the first such row fails the job.")  # fmt: skip
     add_sink_flags(parser)
