@@ -117,6 +117,12 @@ _OURS = [
           share=_TEN_THIRDS),
     _ours("ours-nokeys-workers", "no keys, a worker process per core, 10/3 of the rows",
           settings={"workers": os.cpu_count() or 1, "warm_up": False}, share=_TEN_THIRDS),
+    _ours("ours-pool", "dedup keys, a worker process per core, of a pool, 10/3 of the rows",
+          settings={"keys": True, "workers": os.cpu_count() or 1, "pool": True, "warm_up": False},
+          share=_TEN_THIRDS),
+    _ours("ours-nokeys-pool", "no keys, a worker process per core, of a pool, 10/3 of the rows",
+          settings={"workers": os.cpu_count() or 1, "pool": True, "warm_up": False},
+          share=_TEN_THIRDS),
 ]  # fmt: skip
 
 _JAVA = [

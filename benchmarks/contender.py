@@ -7,8 +7,10 @@ machine take from two seconds is another share each time, and from twenty it is 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
 import resource
 import sys
 import time
@@ -41,6 +43,8 @@ class Job:
         in_flight: How many requests may be on their way.
         consumed: Whether the pipeline goes on with what was written.
         workers: How many worker processes, or 0 to work in this process.
+        pool: Whether they are of a worker pool, as portable runners have it, and not the runner's,
+            which ends one after the other before its pipeline has ended.
         slots: How many of Flink's slots.
         warm_up: Whether to write some rows first, so that all has been imported and made that is
             made once per process.
@@ -58,6 +62,7 @@ class Job:
     in_flight: int = 50
     consumed: bool = False
     workers: int = 0
+    pool: bool = False
     slots: int = 1
     warm_up: bool = True
     again: bool = True
@@ -93,10 +98,12 @@ class Used:
 
 
 def measured(run: Run, rows: int) -> Used:
-    """Runs it; workers must have ended when it returns."""
+    """Runs it; what workers do after it to end counts as CPU time, and not as time."""
     cpu, began = _cpu_seconds(), time.perf_counter()
     run(rows)
-    seconds, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
+    seconds = time.perf_counter() - began
+    _wait_for_children()
+    cpu = _cpu_seconds() - cpu
     workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return Used(seconds, cpu, _peak_bytes(), workers * _MAXRSS_UNIT)
 
@@ -110,6 +117,13 @@ def runs(job: Job, run: Run) -> Iterator[Used]:
         seconds += used.seconds
         if seconds >= _ENOUGH_SECONDS:
             return
+
+
+def _wait_for_children() -> None:
+    """What they used is known once they have been waited for."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def _cpu_seconds() -> float:

@@ -5,7 +5,11 @@ Both on the in-memory runner, with the same source and without what a user would
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -14,6 +18,8 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+from apache_beam.transforms.environments import ExternalEnvironment
 
 from beam_dynamodb import WriteToDynamoDB
 from benchmarks.contender import Job, Run
@@ -48,18 +54,27 @@ def boto3_in_dofn(job: Job) -> Run:
 
 
 def _pipeline(job: Job, write: _Write) -> Run:
+    flags = [f"--direct_num_workers={job.workers}"] if job.workers else []
+    environment = _pool() if job.pool else None
+    if job.workers and environment is None:
+        flags.append("--direct_running_mode=multi_processing")
+
     def run(count: int) -> None:
-        flags = []
-        if job.workers:
-            flags = [
-                f"--direct_num_workers={job.workers}",
-                "--direct_running_mode=multi_processing",
-            ]
-        with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(flags)) as begin:
+        runner, options = FnApiRunner(environment), PipelineOptions(flags)
+        with beam.Pipeline(runner=runner, options=options) as begin:
             starts = begin | "Chunks" >> beam.Create(chunks(count), reshuffle=job.workers > 1)
             write(starts | "Rows" >> beam.ParDo(_Rows(job.shape)))
 
     return run
+
+
+def _pool() -> ExternalEnvironment:
+    """A pool in this process; it starts a worker process when a pipeline asks for one."""
+    here = Path(sys.executable).parent  # the pool looks for `python` on the PATH
+    os.environ["PATH"] = f"{here}{os.pathsep}{os.environ['PATH']}"
+    address, server = BeamFnExternalWorkerPoolServicer.start(use_process=True)
+    atexit.register(server.stop, 0)
+    return ExternalEnvironment(address)
 
 
 class _Rows(beam.DoFn):

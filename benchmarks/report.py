@@ -29,8 +29,10 @@ and has written a thousand rows before; where all rows take it less than 6 s it 
 up to five times, and the mean counts, since what neighbours on the machine take from two seconds
 is another share each time. A JVM has written all rows twice before ("warm", the mean of two runs),
 or nothing ("cold"), and its compiler and collector are counted. Where worker processes are said,
-starting them is counted. Memory is the greatest size of the process from its start to the end of
-that run, or of the first of several. What is in Python runs in an environment with what it
+starting them is counted. A local runner's own processes end one after the other before its pipeline
+has ended; those of a worker pool, as portable runners have it, end after it, and the time they take
+to end is counted as CPU time only. Memory is the greatest size of the process from its start to the
+end of that run, or of the first of several. What is in Python runs in an environment with what it
 requires, and no tools for developing.
 """
 
