@@ -39,11 +39,11 @@ _HELD_BYTES = 16 * 1024 * 1024
 """Rows are packed, and packs travel on, so that all together hold no more than this, nor more than
 `sink.requests.max-buffered`."""
 
-_PACK_ROWS = 500
+_PACK_ROWS = 400
 _PACK_BYTES = 512 * 1024
 """What is held for each shard where few rows are superseded: enough to share what a pack costs,
-little enough to stay in the processor's cache where there is one shard, and no more than the
-`pack_share` of the sink."""
+little enough to stay in the processor's cache where there is one shard, and for answers not to wait
+long while a pack is made, and no more than the `pack_share` of the sink."""
 
 register_row(Row, Row.as_dict)
 register_value(Timestamp, lambda value: attribute_value(value.to_utc_datetime(has_tz=True)))
