@@ -92,7 +92,7 @@ class WriteDeadLetters(beam.PTransform[Any, Any]):
             shards: How many files bounded input makes; 0 lets the runner choose.
         """
         super().__init__()
-        self._path = path
+        self._path = beam_path(path) if isinstance(path, str) else path
         self._shards = shards
 
     def expand(self, failed: PCollection[Any]) -> PCollection[str]:
@@ -137,7 +137,8 @@ class _WriteBundle(beam.DoFn):
 
     def process(self, line: str, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
         if self._file is None:
-            path = self._path.get() if isinstance(self._path, ValueProvider) else self._path
+            path = self._path
+            path = beam_path(path.get()) if isinstance(path, ValueProvider) else path
             stem, self._suffix = posixpath.splitext(path)
             self._name = f"{stem}-{uuid.uuid4().hex}"
             self._file = FileSystems.create(

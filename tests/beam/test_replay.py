@@ -13,6 +13,7 @@ from decimal import Decimal
 
 import orjson
 import pytest
+from apache_beam.options.value_provider import StaticValueProvider, ValueProvider
 from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import FixedWindows
 
@@ -54,7 +55,8 @@ RETRY_TIMEOUT = 400  # ms
 def write(server, rows, path, *, table=TABLE, windowing=None, unbounded=False, shards=1, **options):
     """Writes rows; what fails goes to files at the path. Returns the pipeline's counters."""
     begin = pipeline(FN_API)
-    with ErrorHandler(WriteDeadLetters(str(path), shards=shards)) as handler:
+    path = path if isinstance(path, ValueProvider) else str(path)
+    with ErrorHandler(WriteDeadLetters(path, shards=shards)) as handler:
         elements = input_of(begin, rows, windowing)
         elements.is_bounded = not unbounded
         options = {"sink_retry_timeout": RETRY_TIMEOUT, **options}
@@ -288,6 +290,16 @@ def test_unbounded_input_makes_a_whole_file_of_each_bundle(tmp_path, windowing):
         ("InvalidValue", 5_000_000),
         ("MissingKey", 70_000_000),
     ]
+
+
+@pytest.mark.parametrize("of_runtime", [False, True])
+def test_letters_are_written_to_a_url_of_a_local_file(tmp_path, of_runtime):
+    url = f"file://{tmp_path}/failed.jsonl"
+    path = StaticValueProvider(str, url) if of_runtime else url
+    with serving() as server:
+        write(server, [({"no": "key"}, 1)], path)
+    (written,) = tmp_path.iterdir()
+    assert [each.code for each in letters(written)] == ["MissingKey"]
 
 
 @pytest.mark.parametrize("unbounded", [False, True])
