@@ -41,6 +41,11 @@ _STUB = """\
 is nobody's. It answers at once, or as late as a case says, and counts: a contender that writes less
 than it was given is marked. It was never busy for more than {busy:.0%} of a case's time."""
 
+_LIMIT = """\
+**All that is possible.** 50 calls in flight, of 25 items each, that are answered after 10 ms write
+125,000 items a second. A sink that writes more than 208,000 where nothing is late cannot reach 0.6
+of it, and with the start and the end of a pipeline of 300,000 rows it cannot from 190,000 on."""
+
 _REAL = "**Where to.** A table of a DynamoDB endpoint, which counts nothing."
 
 
@@ -77,7 +82,10 @@ def markdown(results: Results) -> str:
 
 def _floors(results: Results) -> list[str]:
     found = reached(results)
-    return ["## Figures that must be reached", _table(*_floors_table(found))] if found else []
+    if not found:
+        return []
+    limits = [_LIMIT] if any(each.at_limit for each in found) else []
+    return ["## Figures that must be reached", _table(*_floors_table(found)), *limits]
 
 
 def reached(results: Results) -> list[Reached]:
@@ -141,10 +149,16 @@ def _floors_table(floors: list[Reached]) -> _Table:
             each.floor.figure,
             each.floor.bound,
             _spread(each.ratio, ".2f"),
-            "ok" if each.ok else ("BELOW" if each.floor.least is not None else "ABOVE"),
+            _verdict(each),
         )
         for each in floors
     ]
+
+
+def _verdict(reached: Reached) -> str:
+    if reached.at_limit:
+        return f"{reached.share:.0%} of all that is possible"
+    return "ok" if reached.ok else ("BELOW" if reached.floor.least is not None else "ABOVE")
 
 
 def _spread(value: Spread, form: str) -> str:

@@ -99,6 +99,23 @@ def test_of_several_rivals_the_cheapest_counts():
     assert floor.reached(measured).ratio.median == 5
 
 
+@pytest.mark.parametrize(
+    ("at_once", "late", "verdict"),
+    [
+        (0.006, 0.0095, "ok"),
+        (0.004, 0.0089, "90% of all that is possible"),
+        (0.004, 0.0099, "81% of all that is possible"),
+        (0.004, 0.0101, "BELOW"),
+    ],
+)
+def test_a_ratio_that_no_sink_can_reach_is_told(at_once, late, verdict):
+    ours, late = run("ours-keys", 1, seconds=at_once), run("ours-keys-10ms", 1, seconds=late)
+    text = report.markdown(results(ours, late))
+    (line,) = [each for each in text.splitlines() if "dedup keys, with every answer" in each]
+    assert line.split("|")[-2].strip() == verdict
+    assert ("**All that is possible.**" in text) is (verdict not in ("ok", "BELOW"))
+
+
 def test_a_floor_without_its_cases_is_left_out():
     assert report.reached(results(run("ours-keys", 1))) == []
 
