@@ -58,7 +58,7 @@ def _string(value: object) -> str:
         raise ValueError(f"must be a string, not {type(value).__name__}")
     if not value.strip():
         raise ValueError("must not be empty")
-    return value
+    return str.__str__(value)  # str() of an Enum is its name
 
 
 def _integer(value: object) -> int:

@@ -33,7 +33,7 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-_PACK_SHARE = 20
+_PACK_SHARE = 25
 """One row of so many in a full buffer may be one that waits to be packed."""
 
 _USER_AGENT = f"apache-beam/{beam.version.__version__} beam-dynamodb/{__version__}"
@@ -62,6 +62,13 @@ class ErrorHandling:
             raise OptionError(
                 "'threshold' must be the share of records that may fail, a number from 0 to 1.",
                 option="threshold",
+            )
+
+        kinds = self.exc_class if isinstance(self.exc_class, tuple) else (self.exc_class,)
+        if not all(isinstance(each, type) and issubclass(each, BaseException) for each in kinds):
+            raise OptionError(
+                "'exc_class' must be a class of exceptions, such as ValueError, or several.",
+                option="exc_class",
             )
 
     def for_workers(self) -> ErrorHandling:
@@ -113,6 +120,12 @@ class Settings:
     change_kind: ChangeKind
     shared: Shared
 
+    def __post_init__(self) -> None:
+        for name in ("table", "order_by", "change_kind"):
+            value = getattr(self, name)
+            if isinstance(value, str):  # such as an Enum, of which str() is the name
+                object.__setattr__(self, name, str.__str__(value))
+
     def check(self) -> None:
         """Refuses at construction what can be refused then, and warns of what has no effect."""
         options = parse_known(self.given, self._may_miss)
@@ -128,6 +141,12 @@ class Settings:
         if not (kind is None or callable(kind) or (isinstance(kind, str) and kind)):
             raise OptionError(
                 "'change_kind' must be the name of an attribute or a callable.",
+                option="change_kind",
+            )
+        if kind is not None and kind in (self.order_by, *self.primary_key, *self.partitioned_by):
+            raise OptionError(
+                f"'change_kind' is '{kind}', which is no attribute of what is written: it can be "
+                "neither part of a key nor 'order_by'.",
                 option="change_kind",
             )
         if self.order_by is not None and not self.partitioned_by:

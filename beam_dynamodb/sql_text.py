@@ -25,9 +25,11 @@ class Flink(Dialect):
     TYPED_DIVISION = True
 
     class Tokenizer(tokens.Tokenizer):
-        """Flink's quotes."""
+        """Flink's quotes and comments, which are those of Calcite's grammar."""
 
-        IDENTIFIERS = ["`"]  # noqa: RUF012 - as sqlglot declares it
+        COMMENTS = ["--", "//", ("/*", "*/")]  # noqa: RUF012 - as sqlglot declares it
+        NESTED_COMMENTS = False
+        IDENTIFIERS = ["`"]  # noqa: RUF012
         QUOTES = ["'"]  # noqa: RUF012
         COMMANDS: ClassVar[set[TokenType]] = set()  # no word makes the rest one text
 

@@ -195,12 +195,28 @@ def _refuse(kind: object, value: Any) -> Refused:
     return Refused(f"{kind} is declared, but the value is a {type(value).__name__}")
 
 
+_NUMPY_TIMES = ("m", "M")
+"""The kinds of numpy's timedelta64 and datetime64."""
+
+
 def _plain(value: Any) -> Any:
     """Numpy's scalars and enums as Python's own values."""
     if isinstance(value, Enum):
         return _plain(value.value)
     item = getattr(value, "item", None)
-    return item() if callable(item) and getattr(value, "shape", None) == () else value
+    if not callable(item) or getattr(value, "shape", None) != ():
+        return value
+    plain = item()
+    is_time = getattr(getattr(value, "dtype", None), "kind", "") in _NUMPY_TIMES
+    return _python_time(value) if is_time and isinstance(plain, int) else plain
+
+
+def _python_time(value: Any) -> Any:
+    """A time of which numpy makes a bare number, as Python's own where that can tell it."""
+    if not value.dtype.name.endswith("ns]"):  # months, or years beyond 9999
+        return value
+    micros = value.astype(f"{value.dtype.kind}8[us]")
+    return micros.item() if micros == value else value
 
 
 def _text(kind: SqlType) -> Convert:
@@ -210,6 +226,8 @@ def _text(kind: SqlType) -> Convert:
         value = _plain(value)
         if isinstance(value, bool):
             return "TRUE" if value else "FALSE"
+        if _is_missing(value):
+            raise Refused(f"{kind} is declared, but the value is {value}; write None instead")
         if isinstance(value, (str, int, float, Decimal, UUID)):
             return str(value)
         if isinstance(value, (date, time)):
@@ -217,6 +235,13 @@ def _text(kind: SqlType) -> Convert:
         raise _refuse(kind, value)
 
     return convert
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is NaN or NaT, by which pandas tells that a text is missing."""
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return isinstance(value, (float, date)) and value != value
 
 
 def _boolean(kind: SqlType) -> Convert:
@@ -324,7 +349,10 @@ def _double(kind: SqlType) -> Convert:
 def _as_float(kind: SqlType, value: Any) -> float:
     if isinstance(value, str) and value.strip().lower() in ("nan", "infinity", "-infinity"):
         return float(value)
-    return float(_as_decimal(kind, value))
+    number = float(_as_decimal(kind, value))
+    if abs(number) == float("inf"):
+        raise Refused(f"{kind} is declared, but the number is out of its range")
+    return number
 
 
 def _float(kind: SqlType) -> Convert:
@@ -332,7 +360,7 @@ def _float(kind: SqlType) -> Convert:
 
     def convert(value: Any) -> Any:
         number = double(value)
-        if abs(number) > _FLOAT_MAX and abs(number) != float("inf"):
+        if abs(number) >= _FLOAT_MAX and abs(number) != float("inf"):
             raise Refused(f"{kind} is declared, but the number is out of its range")
         short: float = struct.unpack("f", struct.pack("f", number))[0]
         return _shortest(short) if short == short and abs(short) != float("inf") else short
@@ -396,7 +424,9 @@ def _moment(kind: SqlType, value: Any) -> datetime:
 def _timestamp(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
         if type(value).__name__ == "datetime64":
-            return value  # finer than Python's own; `values` writes it as it is
+            # It may be finer than Python's own; `values` writes it as it is, and days as a date.
+            is_of_days = value.dtype.name.endswith(("D]", "W]", "M]", "Y]"))
+            return value.astype("M8[s]") if is_of_days else value
         moment = _moment(kind, value)
         if moment.tzinfo is not None:
             raise Refused(f"{kind} is declared, but the time has a zone; declare TIMESTAMP_LTZ")
@@ -410,7 +440,12 @@ def _instant(kind: SqlType) -> Convert:
         moment = _moment(kind, value)
         if moment.tzinfo is None:
             raise Refused(f"{kind} is declared, but the time has no zone; declare TIMESTAMP")
-        return _as_fine(moment.astimezone(timezone.utc), value)
+        try:
+            return _as_fine(moment.astimezone(timezone.utc), value)
+        except OverflowError:
+            raise Refused(
+                f"{kind} is declared, but in UTC the time is of no year from 1 to 9999"
+            ) from None
 
     return convert
 
@@ -474,7 +509,7 @@ def _array(kind: SqlType) -> Convert:
         if isinstance(values, (set, frozenset)):
             values = _in_order(kind, values)
         if not isinstance(values, (list, tuple)):
-            values = values.tolist() if hasattr(values, "tolist") else values
+            values = _listed(values) if hasattr(values, "tolist") else values
         if not isinstance(values, (list, tuple)):
             raise _refuse(kind, values)
         made: list[Any] = []
@@ -486,6 +521,12 @@ def _array(kind: SqlType) -> Convert:
         return made
 
     return convert
+
+
+def _listed(values: Any) -> Any:
+    """An array or series as a list; numpy's times as they are, since it makes numbers of them."""
+    is_numpy = type(values).__module__ == "numpy" and getattr(values, "ndim", 0) == 1
+    return list(values) if is_numpy and values.dtype.kind in _NUMPY_TIMES else values.tolist()
 
 
 def _in_order(kind: SqlType, values: AbstractSet[Any]) -> list[Any]:

@@ -73,7 +73,10 @@ def time_text(value: time) -> str:
 def datetime_text(value: datetime) -> str:
     """A local time as in `2022-11-10T01:02`, an aware one as its instant `2022-11-10T00:02:00Z`."""
     aware = datetime.utcoffset(value) is not None
-    shown = datetime.astimezone(value, timezone.utc) if aware else value
+    try:
+        shown = datetime.astimezone(value, timezone.utc) if aware else value
+    except OverflowError:
+        raise Refused("in UTC the time is of no year from 1 to 9999") from None
     fraction = f"{shown.microsecond:06d}"
     clock = clock_text(shown.hour, shown.minute, shown.second, fraction, seconds=aware)
     day = f"{shown.year:04d}-{shown.month:02d}-{shown.day:02d}"

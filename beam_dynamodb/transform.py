@@ -205,6 +205,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             change_kind: As for the constructor; its field need not be a column.
 
         Raises:
+            OptionError: `order_by` is no column; or as for the constructor.
             SqlError: The statement can't be read, or declares what can't be; its `line` and
                 `column` say where.
             SourceNotSupportedError: The statement is a query.
@@ -215,6 +216,12 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         table = table.with_options(options or {})
         table.check_sink()
         change_kind = change_kind or table.change_kind
+        names = [each.name for each in table.columns]
+        if order_by is not None and order_by not in names:
+            raise OptionError(
+                f"'order_by' must be one of the columns {names}, not '{order_by}'.",
+                option="order_by",
+            )
         sink = cls.from_options(
             table.sink_options(),
             partitioned_by=table.key_names,
@@ -250,7 +257,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
             This transform.
 
         Raises:
-            OptionError: The threshold is no such share.
+            OptionError: The threshold is no such share, or `exc_class` no class of exceptions.
         """
         self._handling = ErrorHandling(
             exc_class, threshold, threshold_windowing, error_handler, on_failure_callback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from typing import Any, ClassVar
 
@@ -100,6 +101,8 @@ def test_a_bad_option_is_refused_at_once_and_by_the_name_it_was_given(
         ({"change_kind": 7}, "change_kind"),
         ({"primary_key": ["a", "b", "c"]}, "primary_key"),
         ({"order_by": "at"}, "order_by"),
+        ({"partitioned_by": "id", "order_by": "op", "change_kind": "op"}, "'change_kind' is 'op'"),
+        ({"primary_key": ["op"], "change_kind": "op"}, "neither part of a key nor 'order_by'"),
         ({"sink_batch_max_sise": 3}, "sink_batch_max_size"),
         ({"aws_region": None}, "aws_region"),
     ],
@@ -107,6 +110,43 @@ def test_a_bad_option_is_refused_at_once_and_by_the_name_it_was_given(
 def test_bad_arguments_are_refused_at_construction(arguments: dict[str, Any], word: str) -> None:
     with pytest.raises(OptionError, match=word):
         WriteToDynamoDB(TABLE, **{"aws_region": REGION, **arguments})
+
+
+@pytest.mark.parametrize("exc_class", ["ValueError", None, (ValueError, "x"), ValueError("x")])
+def test_exceptions_are_told_by_their_classes(exc_class: Any) -> None:
+    write = WriteToDynamoDB(TABLE, aws_region=REGION)
+    with pytest.raises(OptionError, match="must be a class of exceptions") as raised:
+        write.with_exception_handling(exc_class=exc_class)
+    assert raised.value.option == "exc_class"
+    for classes in (ValueError, (ValueError, KeyError)):
+        assert write.with_exception_handling(exc_class=classes) is write
+
+
+class Name(str, enum.Enum):
+    TABLE = TABLE
+    KIND = "kind"
+    REGION = REGION
+
+
+def test_texts_may_be_enums() -> None:
+    with serving() as server:
+        begin = pipeline()
+        _ = input_of(begin, [({"id": 1, "v": 2, "kind": "INSERT"}, 0.0)]) | WriteToDynamoDB(
+            Name.TABLE,
+            aws_region=Name.REGION,
+            aws_endpoint=server.endpoint,
+            change_kind=Name.KIND,
+        )
+        begin.run().wait_until_finish()
+    assert server.db.items(TABLE) == [{"id": {"N": "1"}, "v": {"N": "2"}}]
+
+
+def test_what_orders_a_declared_table_is_one_of_its_columns() -> None:
+    ddl = f"""CREATE TABLE t (id BIGINT, at BIGINT) PARTITIONED BY (id) WITH (
+        'connector' = 'dynamodb', 'table-name' = '{TABLE}', 'aws.region' = '{REGION}')"""
+    assert WriteToDynamoDB.from_ddl(ddl, order_by="at")
+    with pytest.raises(OptionError, match=r"one of the columns \['id', 'at'\], not 'zz'"):
+        WriteToDynamoDB.from_ddl(ddl, order_by="zz")
 
 
 @pytest.mark.parametrize("threshold", [5, -0.1, float("nan"), "0.1", True, None])

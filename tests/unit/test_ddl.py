@@ -55,6 +55,8 @@ def test_both_statements_of_the_page_declare_what_they_say(ddl, keys):
 def test_everything_that_a_create_table_may_say():
     table = parse_table(
         """-- a comment
+        // that's one, too
+        /* as in Flink this /* ends here: */
         create temporary table if not exists `my-catalog`.db.`a table` (
           id BIGINT NOT NULL COMMENT 'it''s the key',
           `select` VARCHAR(3), /* another */

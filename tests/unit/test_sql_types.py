@@ -89,6 +89,19 @@ STORED = [
     ("ROW<a INT, b STRING>", {"a": 1}, {"M": {"a": {"N": "1"}, "b": {"NULL": True}}}),
     ("ROW<a INT, b STRING>", (1, "x"), {"M": {"a": {"N": "1"}, "b": {"S": "x"}}}),
     ("STRING", None, {"NULL": True}),
+    # Numpy makes bare numbers of nanoseconds, months and years beyond 9999.
+    ("STRING", np.datetime64("2022-11-10T01:02:03", "us"), {"S": "2022-11-10T01:02:03"}),
+    ("STRING", np.datetime64("2022-11-10T01:02:03", "ns"), {"S": "2022-11-10T01:02:03"}),
+    ("TIMESTAMP(3)", np.datetime64("2022-11-10"), {"S": "2022-11-10T00:00"}),
+    ("TIMESTAMP(3)", np.datetime64("2022-11"), {"S": "2022-11-01T00:00"}),
+    ("ARRAY<INTERVAL DAY TO SECOND>", np.array([1_500_000_000], "m8[ns]"), {"L": [{"N": "1.5"}]}),
+    ("ARRAY<INTERVAL YEAR TO MONTH>", np.array([1], "m8[Y]"), {"L": [{"S": "P1Y"}]}),
+    (
+        "ARRAY<TIMESTAMP(9)>",
+        np.array(["2022-11-10T01:02:03.123456789"], "M8[ns]"),
+        {"L": [{"S": "2022-11-10T01:02:03.123456789"}]},
+    ),
+    ("ARRAY<ARRAY<INT>>", np.array([[1, 2]]), {"L": [{"L": [{"N": "1"}, {"N": "2"}]}]}),
 ]  # fmt: skip
 
 
@@ -99,6 +112,19 @@ def test_values_are_stored_as_flink_stores_them(declared, value, expected):
 
 REFUSED = [
     ("STRING", b"x", "c", "the value is a bytes"),
+    ("STRING", float("nan"), "c", "the value is nan; write None instead"),
+    ("STRING", np.float32("nan"), "c", "the value is nan; write None instead"),
+    ("STRING", Decimal("sNaN"), "c", "the value is sNaN; write None instead"),
+    ("STRING", np.datetime64("NaT", "ns"), "c", "the value is a NoneType"),
+    ("STRING", np.datetime64("2022-11-10T01:02:03.123456789"), "c", "the value is a datetime64"),
+    ("BIGINT", np.datetime64("2022-11-10", "ns"), "c", "the value is a datetime"),
+    ("BIGINT", np.datetime64("12022-11-10"), "c", "the value is a datetime64"),
+    ("DOUBLE", np.timedelta64(5, "ns"), "c", "the value is a timedelta64"),
+    ("BIGINT", np.timedelta64(5, "M"), "c", "the value is a timedelta64"),
+    ("ARRAY<BIGINT>", np.array([5_000], "m8[ns]"), "c[0]", "the value is a timedelta"),
+    ("FLOAT", 3.4028235677973366e38, "c", "out of its range"),
+    ("DOUBLE", 10**400, "c", "out of its range"),
+    ("TIMESTAMP_LTZ", "0001-01-01T00:00:00+05:00", "c", "of no year from 1 to 9999"),
     ("BOOLEAN", 1, "c", "the value is a int"),
     ("BOOLEAN", "yes", "c", "the text is neither true nor false"),
     ("BYTES", "?", "c", "no base64"),
