@@ -249,6 +249,11 @@ class Order:
             self._next[sender] += 1
             yield early.pop(turn)
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether packs wait for one before them that has not come."""
+        return any(self._early.values())
+
     def rest(self) -> Iterator[Pack]:
         """What still waits for a pack that never came, such as one of another bundle."""
         for early in self._early.values():

@@ -231,11 +231,31 @@ class WriteLatest(_WritingLatest):
 
 
 class WriteLatestOfShard(_WritingLatest):
-    """The same for shards that are grouped already, and so are given to one worker each."""
+    """The same for shards that are grouped already, and so are given to one worker each.
+
+    A group has all packs of its shard, so where one is missing it was lost.
+    """
 
     def process(self, element: tuple[int, Iterable[Pack]]) -> Iterable[Any]:
         shard, packs = element
         return chain.from_iterable(self._add(shard, pack) for pack in packs)
+
+    def finish_bundle(self) -> Iterable[Any]:
+        return chain(self._run(self._check_gaps), super().finish_bundle())
+
+    def _check_gaps(self, _: Writer) -> None:
+        if any(order.has_gap for order in self._orders.values()):
+            raise WriteError(_LOST, code="LostRows")
+
+
+# `TimeBasedBufferingClosableOutputStream` of Beam 2.77 empties its buffer beside the thread that
+# fills it, each second; of the local workers only threads use it.
+_LOST = (
+    "Beam lost rows on their way between two steps, and can't tell which: with "
+    "'--direct_running_mode=multi_threading' its workers may throw away what they are sending. "
+    "Write all rows again, with '--direct_running_mode=multi_processing' or "
+    "'--direct_num_workers=1'."
+)
 
 
 class _Held(_Waiting):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -13,8 +14,10 @@ from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.transforms.external import ExternalTransform
 
 from beam_dynamodb import WriteToDynamoDB, holding, to_request
+from beam_dynamodb.errors import WriteError
 from beam_dynamodb.to_request import ToRequest
-from tests.beam.helpers import FN_API, REGION, TABLE, given, pipeline
+from beam_dynamodb.write_steps import WriteLatestOfShard
+from tests.beam.helpers import FN_API, REGION, TABLE, given, pipeline, serving, sink
 
 
 def step(shards: int = 1, **options: Any) -> ToRequest:
@@ -47,6 +50,30 @@ def most_held(made: ToRequest, ids: Iterable[int]) -> int:
 
 def written(made: ToRequest, ids: Iterable[int]) -> int:
     return list(sent(made, ids))[-1][1]
+
+
+@pytest.mark.parametrize("lost", [None, 0, 2])
+def test_a_group_that_lacks_a_pack_fails_the_bundle(lost: int | None) -> None:
+    with serving() as server:
+        write = sink(server, TABLE, partitioned_by=["id"])
+        made = ToRequest(write._settings, None, 1, travel=True)
+        made.setup()
+        made.start_bundle()
+        rows = [given(made, {"id": number, "v": 0}) for number in range(1_500)]
+        packs = [each.value[1] for each in chain(*rows, made.finish_bundle())]
+        assert len(packs) == 4
+        writing = WriteLatestOfShard(write._settings, None)
+        writing.setup()
+        writing.start_bundle()
+        out = list(writing.process((0, [each for n, each in enumerate(packs) if n != lost])))
+        if lost is None:
+            out += writing.finish_bundle()
+            assert len(out) == len(server.db.items(TABLE)) == 1_500
+            return
+        with pytest.raises(WriteError, match="Beam lost rows") as raised:
+            writing.finish_bundle()
+        assert raised.value.code == "LostRows"
+        assert len(server.db.items(TABLE)) < 1_500
 
 
 @pytest.mark.parametrize("shards", [1, 4, 32])

@@ -145,6 +145,7 @@ def test_packs_come_in_the_order_of_their_senders_however_they_are_shuffled(
         got += map(text_of, order.arrived(pack))
     if not lost.intersection(range(len(sent))):
         assert len(got) == len(sent), "nothing waits when all have come"
+    assert order.has_gap is (len(got) < len(arriving))
     got += map(text_of, order.rest())
     assert sorted(got) == sorted(map(text_of, arriving))
     for name in senders:
