@@ -195,8 +195,12 @@ def _refuse(kind: object, value: Any) -> Refused:
     return Refused(f"{kind} is declared, but the value is a {type(value).__name__}")
 
 
-_NUMPY_TIMES = ("m", "M")
-"""The kinds of numpy's timedelta64 and datetime64."""
+def _out_of_range(kind: object) -> Refused:
+    return Refused(f"{kind} is declared, but the number is out of its range")
+
+
+_NUMPY_TIMES = ("datetime64", "timedelta64")
+"""How numpy's types of times begin, after which some have a unit."""
 
 
 def _plain(value: Any) -> Any:
@@ -207,7 +211,7 @@ def _plain(value: Any) -> Any:
     if not callable(item) or getattr(value, "shape", None) != ():
         return value
     plain = item()
-    is_time = getattr(getattr(value, "dtype", None), "kind", "") in _NUMPY_TIMES
+    is_time = type(value).__name__ in _NUMPY_TIMES
     return _python_time(value) if is_time and isinstance(plain, int) else plain
 
 
@@ -279,7 +283,7 @@ def _integer(kind: SqlType) -> Convert:
         if type(value) is not int:
             value = _as_int(kind, _plain(value))
         if not -most <= value < most:
-            raise Refused(f"{kind} is declared, but the number is out of its range")
+            raise _out_of_range(kind)
         return int(value)
 
     return convert
@@ -295,7 +299,7 @@ def _as_int(kind: SqlType, value: Any) -> int:
         value = int(value) if len(value) <= _MANY_DIGITS else Decimal(value)
     if isinstance(value, Decimal) and value.is_finite() and value.adjusted() >= _MANY_DIGITS:
         # Python would compute for minutes what 1E+9999999 is as an integer.
-        raise Refused(f"{kind} is declared, but the number is out of its range")
+        raise _out_of_range(kind)
     if isinstance(value, (int, float, Decimal)):
         try:
             whole = int(value)
@@ -351,7 +355,7 @@ def _as_float(kind: SqlType, value: Any) -> float:
         return float(value)
     number = float(_as_decimal(kind, value))
     if abs(number) == float("inf"):
-        raise Refused(f"{kind} is declared, but the number is out of its range")
+        raise _out_of_range(kind)
     return number
 
 
@@ -361,7 +365,7 @@ def _float(kind: SqlType) -> Convert:
     def convert(value: Any) -> Any:
         number = double(value)
         if abs(number) >= _FLOAT_MAX and abs(number) != float("inf"):
-            raise Refused(f"{kind} is declared, but the number is out of its range")
+            raise _out_of_range(kind)
         short: float = struct.unpack("f", struct.pack("f", number))[0]
         return _shortest(short) if short == short and abs(short) != float("inf") else short
 
@@ -525,8 +529,9 @@ def _array(kind: SqlType) -> Convert:
 
 def _listed(values: Any) -> Any:
     """An array or series as a list; numpy's times as they are, since it makes numbers of them."""
-    is_numpy = type(values).__module__ == "numpy" and getattr(values, "ndim", 0) == 1
-    return list(values) if is_numpy and values.dtype.kind in _NUMPY_TIMES else values.tolist()
+    is_array = type(values).__module__ == "numpy" and values.ndim > 0
+    is_of_times = is_array and values.dtype.name.startswith(_NUMPY_TIMES)
+    return list(values) if is_of_times else values.tolist()
 
 
 def _in_order(kind: SqlType, values: AbstractSet[Any]) -> list[Any]:

@@ -97,6 +97,11 @@ STORED = [
     ("ARRAY<INTERVAL DAY TO SECOND>", np.array([1_500_000_000], "m8[ns]"), {"L": [{"N": "1.5"}]}),
     ("ARRAY<INTERVAL YEAR TO MONTH>", np.array([1], "m8[Y]"), {"L": [{"S": "P1Y"}]}),
     (
+        "ARRAY<ARRAY<INTERVAL DAY TO SECOND>>",
+        np.array([[1_500_000_000]], "m8[ns]"),
+        {"L": [{"L": [{"N": "1.5"}]}]},
+    ),
+    (
         "ARRAY<TIMESTAMP(9)>",
         np.array(["2022-11-10T01:02:03.123456789"], "M8[ns]"),
         {"L": [{"S": "2022-11-10T01:02:03.123456789"}]},
