@@ -97,16 +97,23 @@ class Table:
                 option=fault.option,
             ) from fault
 
-    def _check_column_options(self) -> None:
+    def check_column(self, option: str, value: str | None) -> None:
+        """Refuses the value of an option that is to name a column and does not; None is none.
+
+        Raises:
+            OptionError: There is no such column; the text says which there are.
+        """
         names = [each.name for each in self.columns]
+        if value is not None and value not in names:
+            raise OptionError(
+                f"Invalid value for option '{option}': it must be one of the columns {names}, "
+                f"not '{value}'.",
+                option=option,
+            )
+
+    def _check_column_options(self) -> None:
         for option in COLUMN_OPTIONS:
-            value = self.options.get(option)
-            if value is not None and value not in names:
-                raise OptionError(
-                    f"Invalid value for option '{option}': it must be one of the columns {names}, "
-                    f"not '{value}'.",
-                    option=option,
-                )
+            self.check_column(option, self.options.get(option))
         if self.order_by is not None and not self.key_names:
             raise OptionError(
                 "Invalid value for option 'order-by': it says which row of a key is the latest, "

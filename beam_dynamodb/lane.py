@@ -9,7 +9,6 @@ unknown nobody knows which requests are of one key, so the batches go strictly o
 from __future__ import annotations
 
 import heapq
-import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -276,7 +275,7 @@ class Lane:
 
     # --- what goes out -------------------------------------------------------------------
 
-    def has_next(self, now: float, *, full: bool, room: int = sys.maxsize) -> bool:
+    def has_next(self, now: float, *, full: bool, room: int) -> bool:
         """Whether `next_flight` is worth asking: mostly it is not, where there are many tables.
 
         Args:

@@ -137,9 +137,8 @@ class _WriteBundle(beam.DoFn):
 
     def process(self, line: str, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
         if self._file is None:
-            path = self._path
-            path = beam_path(path.get()) if isinstance(path, ValueProvider) else path
-            stem, self._suffix = posixpath.splitext(path)
+            path = self._path.get() if isinstance(self._path, ValueProvider) else self._path
+            stem, self._suffix = posixpath.splitext(beam_path(path))
             self._name = f"{stem}-{uuid.uuid4().hex}"
             self._file = FileSystems.create(
                 self._name + _UNFINISHED,

@@ -216,12 +216,7 @@ class WriteToDynamoDB(beam.PTransform[Any, Any]):
         table = table.with_options(options or {})
         table.check_sink()
         change_kind = change_kind or table.change_kind
-        names = [each.name for each in table.columns]
-        if order_by is not None and order_by not in names:
-            raise OptionError(
-                f"'order_by' must be one of the columns {names}, not '{order_by}'.",
-                option="order_by",
-            )
+        table.check_column("order_by", order_by)
         sink = cls.from_options(
             table.sink_options(),
             partitioned_by=table.key_names,

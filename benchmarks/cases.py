@@ -66,6 +66,7 @@ class Case:
 
 
 _KEYS = MappingProxyType({"keys": True})
+_ALL_CORES = MappingProxyType({"workers": os.cpu_count() or 1, "warm_up": False})
 
 
 def _ours(name: str, title: str, *, settings: Mapping[str, Any] = _KEYS, **other: Any) -> Case:
@@ -113,16 +114,13 @@ _OURS = [
     _ours("ours-worker-large", "dedup keys, one worker process, 10/3 of the rows",
           settings={"keys": True, "workers": 1, "warm_up": False}, share=_TEN_THIRDS),
     _ours("ours-workers", "dedup keys, a worker process per core, 10/3 of the rows",
-          settings={"keys": True, "workers": os.cpu_count() or 1, "warm_up": False},
-          share=_TEN_THIRDS),
+          settings={"keys": True, **_ALL_CORES}, share=_TEN_THIRDS),
     _ours("ours-nokeys-workers", "no keys, a worker process per core, 10/3 of the rows",
-          settings={"workers": os.cpu_count() or 1, "warm_up": False}, share=_TEN_THIRDS),
+          settings=_ALL_CORES, share=_TEN_THIRDS),
     _ours("ours-pool", "dedup keys, a worker process per core, of a pool, 10/3 of the rows",
-          settings={"keys": True, "workers": os.cpu_count() or 1, "pool": True, "warm_up": False},
-          share=_TEN_THIRDS),
+          settings={"keys": True, "pool": True, **_ALL_CORES}, share=_TEN_THIRDS),
     _ours("ours-nokeys-pool", "no keys, a worker process per core, of a pool, 10/3 of the rows",
-          settings={"workers": os.cpu_count() or 1, "pool": True, "warm_up": False},
-          share=_TEN_THIRDS),
+          settings={"pool": True, **_ALL_CORES}, share=_TEN_THIRDS),
 ]  # fmt: skip
 
 _JAVA = [

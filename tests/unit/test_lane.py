@@ -73,16 +73,16 @@ def test_large_full_batches_go_two_by_two(monkeypatch: pytest.MonkeyPatch) -> No
     accept(lane, *large[:2])
     fly(lane, full=True)  # only what has gone tells that they are large
     accept(lane, *large[2:5])
-    assert not lane.has_next(0.05, full=True)
-    assert lane.has_next(0.05, full=False)
+    assert not lane.has_next(0.05, full=True, room=100)
+    assert lane.has_next(0.05, full=False, room=100)
     assert not lane.is_behind
     accept(lane, large[5])
-    assert lane.has_next(0.05, full=True)
+    assert lane.has_next(0.05, full=True, room=100)
     assert lane.is_behind
     assert [versions(fly(lane, full=True)) for _ in range(2)] == [[2, 3], [4, 5]]
     accept(lane, *map(request, "abcd"))
     fly(lane, full=True)
-    assert lane.has_next(0.05, full=True), "small ones go alone again"
+    assert lane.has_next(0.05, full=True, room=100), "small ones go alone again"
 
 
 def test_where_large_rows_come_slowly_a_full_batch_waits_for_no_other(
@@ -92,11 +92,11 @@ def test_where_large_rows_come_slowly_a_full_batch_waits_for_no_other(
     lane = Lane("t", 1, Pace(9))
     for now in (7.0, 8.0, 9.0):
         accept(lane, request(str(now), 0, b"x" * 140_000))
-        assert lane.has_next(now, full=True)
+        assert lane.has_next(now, full=True, room=100)
         lane.next_flight(now, full=True)
     accept(lane, request("another", 0, b"x" * 140_000))
-    assert not lane.has_next(9.05, full=True)
-    assert lane.has_next(9.15, full=True)
+    assert not lane.has_next(9.05, full=True, room=100)
+    assert lane.has_next(9.15, full=True, room=100)
 
 
 def test_where_one_call_may_be_on_its_way_no_full_batch_waits_for_another(
@@ -106,7 +106,7 @@ def test_where_one_call_may_be_on_its_way_no_full_batch_waits_for_another(
     lane = Lane("t", 1, Pace(1))
     for key in "ab":
         accept(lane, request(key, 0, b"x" * 140_000))
-        assert lane.has_next(0.0, full=True)
+        assert lane.has_next(0.0, full=True, room=100)
         fly(lane)
 
 
